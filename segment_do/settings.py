@@ -1,0 +1,205 @@
+"""Every setting of the platform, each in one place: its default, its unit, what it bounds.
+
+Read from one YAML file (``SEGMENT_DO_CONFIG``, else ``segment_do.yaml`` in the home directory) and from the
+environment, which wins: ``SEGMENT_DO_HOME``, ``SEGMENT_DO_PORT``, ``SEGMENT_DO_JOURNAL__MAX_BYTES`` and so on
+(two underscores between section and name). ``docs/settings.md`` has a line for each; a test holds that.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from segment_do.errors import SettingsError
+from segment_do.home import Home
+
+__all__ = ["Settings", "load_settings"]
+
+Positive = Annotated[int, Field(gt=0)]
+PositiveSeconds = Annotated[float, Field(gt=0)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class IngressSettings(_Section):
+    """The HTTP door."""
+
+    replicas: Positive = Field(1, description="Ingress processes on this machine, sharing the port.")
+    unknown_key: Literal["refuse", "accept"] = Field(
+        "refuse",
+        description="Answer to an unknown write key: `refuse` = 401; `accept` = 200 and dropped, as Segment does.",
+    )
+    max_event_bytes: Positive = Field(32_768, description="Largest event, bytes of JSON.")
+    max_body_bytes: Positive = Field(512_000, description="Largest request body, bytes after gzip is undone.")
+    max_batch_events: Positive = Field(2_500, description="Most events in one batch.")
+    max_connections: Positive = Field(8_192, description="Open connections a replica; more are answered 503.")
+    body_timeout_seconds: PositiveSeconds = Field(
+        10.0, description="A request's body must have arrived by then, seconds."
+    )
+    max_inflight_bytes: Positive = Field(
+        64 * 2**20, description="Bodies being read or waiting for the disk, bytes; more requests are answered 503."
+    )
+    trust_forwarded_for: bool = Field(
+        False, description="Take the caller's address from X-Forwarded-For (behind your own proxy only)."
+    )
+
+
+class JournalSettings(_Section):
+    """Accepted events on disk, until their identity actor has them."""
+
+    segment_bytes: Positive = Field(64 * 2**20, description="Size at which a journal segment is closed, bytes.")
+    max_bytes: Positive = Field(
+        8 * 2**30, description="Journal not yet applied, bytes; at the bound requests get 503 with Retry-After."
+    )
+    min_free_disk_bytes: Positive = Field(
+        256 * 2**20, description="Free disk below which nothing more is accepted (503), bytes."
+    )
+    adopt_seconds: PositiveSeconds = Field(
+        2.0, description="How often a replica looks for journals left by dead ones, seconds."
+    )
+
+
+class IdentitySettings(_Section):
+    """Identity actors."""
+
+    placement: Literal["dedicated", "pool"] = Field(
+        "dedicated",
+        description="`dedicated` = one actor (a process) an identity; `pool` = a few actors that each hold many.",
+    )
+    pool_actors: Positive = Field(2, description="Actors in `pool` placement. Fixed when the first identity is stored.")
+    idle_seconds: PositiveSeconds = Field(
+        300.0, description="An identity without events for so long leaves memory, seconds."
+    )
+    dedupe_days: Annotated[int, Field(ge=7)] = Field(
+        7, description="A messageId counts once within so many days; at least 7."
+    )
+    outbox_max_bytes: Positive = Field(
+        256 * 2**20, description="Outbox the queue has not taken yet, bytes; at the bound the journal waits."
+    )
+
+
+class QueueSettings(_Section):
+    """The durable log between identities and destinations."""
+
+    segment_bytes: Positive = Field(64 * 2**20, description="Size at which a log segment is closed, bytes.")
+    retain_hours: PositiveSeconds = Field(
+        24.0, description="Log kept for replay after every consumer has passed it, hours."
+    )
+    max_bytes: Positive = Field(
+        16 * 2**30,
+        description="Log on disk, bytes. At the bound the oldest part that the warehouse has is dropped; where it has not, identities wait.",
+    )
+
+
+class DeliverySettings(_Section):
+    """How destinations are tried."""
+
+    concurrency: Positive = Field(16, description="Requests in flight to one destination.")
+    timeout_seconds: PositiveSeconds = Field(5.0, description="One attempt, seconds.")
+    retry_first_seconds: PositiveSeconds = Field(
+        1.0, description="Wait before the second attempt, seconds; doubles, with jitter."
+    )
+    retry_max_seconds: PositiveSeconds = Field(600.0, description="Longest wait between attempts, seconds.")
+    retry_hours: PositiveSeconds = Field(4.0, description="After so long an event becomes a dead letter, hours.")
+    max_retrying: Positive = Field(
+        100_000, description="Events waiting for another attempt at one destination; at the bound its cursor waits."
+    )
+    max_dead_letters: Positive = Field(
+        100_000, description="Dead letters kept for one destination; the oldest go first."
+    )
+    allow_private_addresses: bool = Field(
+        True, description="Let destinations be on loopback and private networks. Turn off where others may set URLs."
+    )
+
+
+class WarehouseSettings(_Section):
+    """Iceberg tables and SQL."""
+
+    commit_seconds: PositiveSeconds = Field(
+        10.0, description="Longest time an event waits for its Iceberg commit, seconds; SQL sees it before."
+    )
+    commit_bytes: Positive = Field(
+        64 * 2**20, description="Events waiting for a commit, bytes, at which one is made at once."
+    )
+    compact_files: Positive = Field(32, description="Small files in a day at which they are rewritten as one.")
+    small_file_bytes: Positive = Field(16 * 2**20, description="A file below this is small, bytes.")
+    keep_snapshots: Positive = Field(50, description="Snapshots kept; older ones expire.")
+    sql_memory_bytes: Positive = Field(1 * 2**30, description="Memory one query may use, bytes.")
+    sql_timeout_seconds: PositiveSeconds = Field(30.0, description="Longest a query may run, seconds.")
+    sql_max_rows: Positive = Field(
+        100_000, description="Rows an answer may hold; more are cut and marked as truncated."
+    )
+
+
+class Settings(BaseSettings):
+    """All settings. Frozen: a change takes a restart."""
+
+    model_config = SettingsConfigDict(env_prefix="SEGMENT_DO_", env_nested_delimiter="__", extra="forbid", frozen=True)
+
+    home: Path = Field(Path("~/.segment_do"), description="Data directory.")
+    host: str = Field("127.0.0.1", description="Address to listen on. Loopback unless told otherwise.")
+    port: Annotated[int, Field(ge=0, le=65535)] = Field(8000, description="Port to listen on.")
+    config: Path | None = Field(
+        None, description="The YAML file; default `segment_do.yaml` in the home directory, if there is one."
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="Least severe lines that are logged."
+    )
+    ingress: IngressSettings = IngressSettings()
+    journal: JournalSettings = JournalSettings()
+    identity: IdentitySettings = IdentitySettings()
+    queue: QueueSettings = QueueSettings()
+    delivery: DeliverySettings = DeliverySettings()
+    warehouse: WarehouseSettings = WarehouseSettings()
+
+    @property
+    def paths(self) -> Home:
+        """The data directory's layout."""
+        return Home(self.home)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        # Environment above the file (whose content arrives as init arguments): an operator's override wins.
+        return env_settings, init_settings
+
+
+def load_settings(**given: Any) -> Settings:
+    """Settings from the YAML file and the environment; ``given`` fills in where neither speaks.
+
+    Raises:
+        SettingsError: the file cannot be read, or a value cannot be used; names the setting.
+    """
+    home = Path(os.environ.get("SEGMENT_DO_HOME") or given.get("home") or "~/.segment_do").expanduser()
+    named = os.environ.get("SEGMENT_DO_CONFIG") or given.get("config")
+    path = Path(named).expanduser() if named else home / "segment_do.yaml"
+    from_file: dict[str, Any] = {}
+    if named or path.exists():
+        try:
+            loaded = yaml.safe_load(path.read_text())
+        except (OSError, yaml.YAMLError) as error:
+            raise SettingsError(f"The settings file {path} cannot be read: {error}.") from error
+        if loaded is not None and not isinstance(loaded, dict):
+            raise SettingsError(f"The settings file {path} must hold a mapping of settings.")
+        from_file = loaded or {}
+    try:
+        return Settings(**{**given, **from_file})
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(str(part) for part in first["loc"])
+        raise SettingsError(
+            f"The setting {name} cannot be used: {first['msg']}.", hint="docs/settings.md lists all settings."
+        ) from error
