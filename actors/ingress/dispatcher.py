@@ -1,0 +1,237 @@
+"""From the journal to the identity actors: packs, one in flight per actor, until each event is confirmed.
+
+While a call is in flight, what arrives gathers; the next call takes it all. So latency is one call when idle and a call
+carries thousands of events under load. A call that fails is made again, with the same events, for as long as it takes:
+the actor deduplicates. Events never leave the journal before the actor has them in its own file.
+
+Bounds: calls in flight (``max_calls``), bytes a call. What waits is only a run (file, from, to) a request, or one for many
+where requests of the same identity lie side by side; the journal's own byte bound limits their number.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Final
+
+import msgspec
+import structlog
+
+from actors.ingress.journal import Run, open_entries
+from segment_do.errors import SegmentDoError, StorageFailed
+from segment_do.events.record import REJECTED, Record, decode_pack, encode_pack
+
+__all__ = ["Apply", "Batch", "Dispatcher", "decode_batches", "encode_batches"]
+
+log = structlog.get_logger(__name__)
+
+Batch = tuple[str, int, bytes]
+"""(identity, events, pack)."""
+Apply = Callable[[str, list[Batch]], Awaitable[None]]
+"""Has the named actor apply batches; returns when they are in its file."""
+
+SMALL_CALL_BYTES: Final = 88 * 1024
+"""Arguments up to 100 KiB travel inside the call; larger ones cost a detour through the object store."""
+LARGE_CALL_BYTES: Final = 2**20
+"""With a backlog the detour pays: fewer calls, larger transactions."""
+_ATTEMPTS_BEFORE_ISOLATION: Final = 3
+_FIRST_WAIT_SECONDS: Final = 0.05
+_LONGEST_WAIT_SECONDS: Final = 2.0
+
+_batches = msgspec.msgpack.Decoder(list[Batch])
+
+
+def encode_batches(batches: list[Batch]) -> bytes:
+    """Batches as one bytes argument: Ray moves bytes without looking at them."""
+    return msgspec.msgpack.encode(batches)
+
+
+def decode_batches(data: bytes) -> list[Batch]:
+    """Inverse of :func:`encode_batches`."""
+    return _batches.decode(data)
+
+
+class _Lane:
+    """What waits for one actor, oldest first."""
+
+    __slots__ = ("name", "runs", "waiting_bytes", "working")
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.runs: deque[tuple[Run, Callable[[Run], None]]] = deque()
+        self.waiting_bytes = 0
+        self.working = False
+
+
+class Dispatcher:
+    """Feeds runs to the actors that ``name_for`` gives for their identities."""
+
+    def __init__(
+        self,
+        apply: Apply,
+        name_for: Callable[[str], str],
+        *,
+        max_calls: int = 64,
+        wait: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self._apply = apply
+        self._name_for = name_for
+        self._calls = asyncio.Semaphore(max_calls)
+        self._wait = wait
+        self._lanes: dict[str, _Lane] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.applied_events = 0
+        self.failed_calls = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    @property
+    def waiting_bytes(self) -> int:
+        """Journal bytes not yet confirmed by an actor."""
+        return sum(lane.waiting_bytes for lane in self._lanes.values())
+
+    def offer(self, run: Run, confirm: Callable[[Run], None]) -> None:
+        """Take a run; ``confirm`` is called once, when its actor has it."""
+        name = self._name_for(run.identity)
+        lane = self._lanes.get(name)
+        if lane is None:
+            lane = self._lanes[name] = _Lane(name)
+        lane.waiting_bytes += run.end - run.start
+        joined = None
+        if lane.runs and lane.runs[-1][1] == confirm and lane.runs[-1][0].identity == run.identity:
+            joined = lane.runs[-1][0].join(run)
+        if joined:
+            lane.runs[-1] = (joined, confirm)
+        else:
+            lane.runs.append((run, confirm))
+        if not lane.working:
+            lane.working = True
+            self._idle.clear()
+            task = asyncio.get_running_loop().create_task(self._work(lane), name=f"dispatch to {name}")
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def drained(self, timeout_seconds: float) -> bool:
+        """Wait until everything offered is confirmed; False when time runs out (the journal keeps the rest)."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_seconds):
+                await self._idle.wait()
+        return not self._lanes
+
+    async def close(self) -> None:
+        """Stop. Calls in flight are abandoned; their events are still in the journal."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _work(self, lane: _Lane) -> None:
+        while lane.runs:
+            taken = self._take(lane)
+            try:
+                batches = _read([run for run, _ in taken])
+            except (OSError, StorageFailed):
+                log.exception("journal unreadable", actor=lane.name)
+                lane.runs.extendleft(reversed(taken))
+                await self._wait(_LONGEST_WAIT_SECONDS)
+                continue
+            await self._deliver(lane.name, batches)
+            for run, confirm in taken:
+                lane.waiting_bytes -= run.end - run.start
+                self.applied_events += run.events
+                confirm(run)
+        lane.working = False
+        del self._lanes[lane.name]
+        if not self._lanes:
+            self._idle.set()
+
+    def _take(self, lane: _Lane) -> list[tuple[Run, Callable[[Run], None]]]:
+        budget = SMALL_CALL_BYTES if lane.waiting_bytes <= 2 * SMALL_CALL_BYTES else LARGE_CALL_BYTES
+        taken: list[tuple[Run, Callable[[Run], None]]] = []
+        while lane.runs:
+            run = lane.runs[0][0]
+            if taken and run.end - run.start > budget:
+                break
+            budget -= run.end - run.start
+            taken.append(lane.runs.popleft())
+        return taken
+
+    async def _deliver(self, name: str, batches: list[Batch]) -> None:
+        wait_seconds = _FIRST_WAIT_SECONDS
+        faults = 0
+        while True:
+            try:
+                async with self._calls:
+                    await self._apply(name, batches)
+            except SegmentDoError as error:
+                if not error.retryable:
+                    faults += 1
+                reason: Exception = error
+            except Exception as error:  # noqa: BLE001  # whatever broke, these events must not be lost
+                faults += 1
+                reason = error
+            else:
+                return
+            self.failed_calls += 1
+            log.warning("identity did not apply", actor=name, error=str(reason)[:500], faults=faults)
+            if faults >= _ATTEMPTS_BEFORE_ISOLATION:
+                halves = _halve(batches)
+                if halves:
+                    for half in halves:
+                        await self._deliver(name, half)
+                    return
+                batches = [_poisoned(batches[0], reason)]
+            await self._wait(wait_seconds * random.uniform(0.5, 1.0))  # noqa: S311  # jitter, not a secret
+            wait_seconds = min(wait_seconds * 2, _LONGEST_WAIT_SECONDS)
+
+
+def _read(runs: list[Run]) -> list[Batch]:
+    """The events of runs, neighbours of one identity in one batch, in order."""
+    batches: list[tuple[str, int, list[memoryview | bytes]]] = []
+    for identity, count, rows in _entries(runs):
+        if batches and batches[-1][0] == identity:
+            last = batches[-1]
+            last[2].append(rows)
+            batches[-1] = (identity, last[1] + count, last[2])
+        else:
+            batches.append((identity, count, [rows]))
+    return [(identity, count, b"".join(parts)) for identity, count, parts in batches]
+
+
+def _entries(runs: list[Run]) -> Iterator[tuple[str, int, memoryview]]:
+    for run in runs:
+        yield from open_entries(run.segment.read(run.start, run.end))
+
+
+def _halve(batches: list[Batch]) -> list[list[Batch]] | None:
+    """Batches in two parts, to find the event that an actor cannot take; None for a single event."""
+    if len(batches) > 1:
+        middle = len(batches) // 2
+        return [batches[:middle], batches[middle:]]
+    identity, count, pack = batches[0]
+    if count == 1:
+        return None
+    records = decode_pack(pack, count)
+    middle = count // 2
+    return [[(identity, len(part), encode_pack(part))] for part in (records[:middle], records[middle:])]
+
+
+def _poisoned(batch: Batch, reason: Exception) -> Batch:
+    """The one event that its actor cannot take, as an event set aside, so that those behind it go on."""
+    identity, _count, pack = batch
+    record = decode_pack(pack, 1)[0]
+    told = {
+        "code": "not_applicable",
+        "message": f"The identity could not apply this event: {type(reason).__name__}.",
+        "index": 0,
+        "type": record.type,
+        "messageId": record.message_id,
+        "payload": record.payload[:32_768].decode("utf-8", "replace"),
+    }
+    aside = Record(
+        f"rejected:{record.message_id}"[:120], REJECTED, record.source_id, None, None, "not_applicable",
+        record.received_at, record.received_at, None, None, None, msgspec.json.encode(told),
+    )  # fmt: skip
+    return identity, 1, encode_pack([aside])
