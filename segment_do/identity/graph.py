@@ -1,0 +1,227 @@
+"""One identity's graph: everything one agent or application has seen, in one folder.
+
+A batch is one transaction, synced: which events are new, whom they belong to, their traits, and the events
+themselves in the outbox. Nothing of it is visible before the commit, in a return value, in the outbox or in a
+profile; after it, everything is, whatever is killed. Applying a batch again changes nothing.
+
+A graph is plain Python, used by one thread at a time. It knows of no Ray and waits for nobody.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import msgspec
+
+from segment_do.errors import CorruptData, SegmentDoError, StorageFailed
+from segment_do.events.record import Record, decode_pack, encode_record
+from segment_do.home import sync_directory
+from segment_do.identity.database import Database
+from segment_do.identity.outbox import Outbox, OutboxEntry
+from segment_do.identity.ownership import FolderLock
+from segment_do.identity.profile import Profile, read_profile
+from segment_do.identity.resolution import Resolution
+from segment_do.identity.seen import DAY_MICROSECONDS, Seen, message_keys
+
+__all__ = ["Applied", "Graph"]
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """What one call of :meth:`Graph.apply` did; all of it is durable."""
+
+    accepted: int = 0
+    """New records, now in the outbox; rejected ones included."""
+    duplicates: int = 0
+    unusable: int = 0
+    """Accepted, but no profile could be changed by them."""
+    traits_ignored: int = 0
+    """Trait names that found no room in their external id."""
+    seq: int | None = None
+    """The last outbox entry written, or None."""
+
+
+class Graph:
+    """Open with :meth:`open`; close, or just die."""
+
+    def __init__(
+        self, lock: FolderLock, database: Database, seen: Seen, outbox: Outbox, clock: Callable[[], int]
+    ) -> None:
+        self._lock = lock
+        self._database = database
+        self._seen = seen
+        self._outbox = outbox
+        self._clock = clock
+        with database.reading() as connection:
+            self._resolution = Resolution(connection)
+
+    @classmethod
+    def open(
+        cls,
+        folder: Path,
+        identity: str,
+        *,
+        dedupe_days: int,
+        clock: Callable[[], int],
+        probe: Callable[[str], None] = lambda step: None,
+    ) -> Self:
+        """Take the folder, make it if there is none, and raise its epoch.
+
+        ``clock`` gives microseconds since the epoch; it decides which days' message ids may go. ``probe`` is
+        called with a step's name where a crash would be interesting, for tests.
+
+        Raises:
+            OwnershipLost: another activation has it.
+            StorageFailed: the disk is full or fails.
+            CorruptData: what lies there does not check out.
+            SettingsError: the folder belongs to another identity, or to a newer version of the platform.
+        """
+        try:
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            sync_directory(folder.parent)
+        except OSError as error:
+            raise StorageFailed(f"The folder {folder} cannot be made: {error.strerror}.") from error
+        lock = FolderLock(folder)
+        try:
+            database = Database(folder / "graph.db", identity)
+        except BaseException:
+            lock.release()
+            raise
+        try:
+            seen = Seen(folder / "seen", database, days=dedupe_days, probe=probe)
+            return cls(lock, database, seen, Outbox(database), clock)
+        except BaseException:
+            database.close()
+            lock.release()
+            raise
+
+    @property
+    def epoch(self) -> int:
+        """Number of this activation; the next one's is higher."""
+        return self._database.epoch
+
+    @property
+    def outbox_bytes(self) -> int:
+        """Packs in the outbox that the queue has not confirmed, bytes."""
+        return self._outbox.size_bytes
+
+    def apply(self, packs: list[tuple[bytes, int]], now: int) -> Applied:
+        """Apply packs, each with its count of records, as one transaction. ``now``: microseconds since the epoch.
+
+        Records come out in the order given, duplicates left out, each with ``profile_id`` set.
+
+        Raises:
+            StorageFailed: nothing of it was stored. After a full disk the same call may be made again; after any
+                other failure the graph must be closed and opened.
+            OwnershipLost: another activation owns the graph; close this one.
+            CorruptData: a pack, or the graph, does not check out.
+        """
+        records = _decoded(packs)
+        if not records:
+            return Applied()
+        self._seen.relieve()
+        try:
+            with self._database.transaction() as connection:
+                fresh = self._sift(records, now)
+                unusable = ignored = 0
+                seq = None
+                if fresh:
+                    unusable = self._resolution.absorb(fresh)
+                    ignored = self._resolution.write()
+                    self._seen.write(connection)
+                    seq = self._outbox.write(connection, [encode_record(record) for record in fresh])
+        except BaseException:
+            self._seen.rollback()
+            self._resolution.rollback()
+            raise
+        if fresh:
+            self._seen.commit()
+            self._resolution.commit()
+            self._outbox.commit()
+        return Applied(len(fresh), len(records) - len(fresh), unusable, ignored, seq)
+
+    def outbox(self, max_bytes: int, *, after: int = 0) -> list[OutboxEntry]:
+        """Entries not forgotten with ``seq > after``, oldest first, up to ``max_bytes`` but at least one.
+
+        Raises:
+            StorageFailed, CorruptData, OwnershipLost.
+        """
+        return self._outbox.read(max_bytes, after)
+
+    def forget(self, seq: int) -> None:
+        """The queue has every entry up to ``seq`` durably.
+
+        Costs no sync: rows go with the next batch. After a crash before that, entries come again.
+
+        Raises:
+            ValueError: ``seq`` was never handed out.
+        """
+        self._outbox.forget(seq)
+
+    def profile(self, kind: str, value: str) -> Profile | None:
+        """The profile that an external id (user_id, anonymous_id, group_id) belongs to.
+
+        Raises:
+            StorageFailed, CorruptData, OwnershipLost.
+        """
+        with self._database.reading() as connection:
+            return read_profile(connection, kind, value)
+
+    def maintain(self, budget_seconds: float = 0.0) -> bool:
+        """Between batches: move message keys into files, merge and expire those. True when nothing is left to do.
+
+        Heavy work is a helper thread's; with a budget, waits for it up to so long.
+
+        Raises:
+            StorageFailed, CorruptData, OwnershipLost: as in :meth:`apply`.
+        """
+        return self._seen.maintain(self._today(), budget_seconds)
+
+    def close(self) -> None:
+        """Give the folder up. What was acknowledged is durable already; this only saves work at the next open."""
+        try:
+            # On a full disk, or for an owner that has lost: entries come again, which the queue expects.
+            with suppress(SegmentDoError):
+                self._outbox.flush()
+            self._seen.close()
+        finally:
+            try:
+                self._database.close()
+            finally:
+                self._lock.release()
+
+    def _today(self) -> int:
+        return self._clock() // DAY_MICROSECONDS
+
+    def _sift(self, records: list[Record], now: int) -> list[Record]:
+        keys = message_keys(records)
+        today = now // DAY_MICROSECONDS
+        # A receipt in the future (a replica's clock is wrong) must not move the window away from today.
+        days = {
+            received: min(received // DAY_MICROSECONDS, today)
+            for received in {record.received_at for record in records}
+        }
+        if len(set(days.values())) == 1:
+            places = self._seen.sift(keys, received_day=next(iter(days.values())), today=today)
+            return records if len(places) == len(records) else [records[place] for place in places]
+        found: list[int] = []
+        for day in sorted(set(days.values())):
+            of_day = [place for place, record in enumerate(records) if days[record.received_at] == day]
+            fresh = self._seen.sift([keys[place] for place in of_day], received_day=day, today=today)
+            found += [of_day[index] for index in fresh]
+        return [records[place] for place in sorted(found)]
+
+
+def _decoded(packs: list[tuple[bytes, int]]) -> list[Record]:
+    try:
+        if len(packs) == 1:
+            return decode_pack(*packs[0])
+        return [record for pack, count in packs for record in decode_pack(pack, count)]
+    except msgspec.DecodeError as error:
+        raise CorruptData(
+            "A pack does not hold the records it should.", hint="This is a bug; please report it."
+        ) from error

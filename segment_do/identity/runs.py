@@ -1,0 +1,241 @@
+"""Run files: many message keys, sorted, immutable, answered for a whole batch at once.
+
+A key is 128 bits: ``primary`` (first 8 bytes) and ``secondary`` (last 8). A file holds
+
+    header · primary, sorted (8 bytes each) · secondary in the same order · filter (16 bits a key)
+
+Keys are hashes, so they spread evenly over the primary's range. The filter uses that: bit ``primary * bits >> 64``
+is set for each key, which needs no further hash and can be written slice by slice in key order. A key that was
+never seen passes it one time in sixteen; only then the sorted keys are searched, all 128 bits of them. Answers
+are exact.
+
+All parts are memory mapped: the kernel may drop any page of them. This module imports numpy; import it late.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import struct
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import xxhash
+
+from segment_do.errors import CorruptData
+from segment_do.home import sync_directory
+
+__all__ = ["Batch", "Keys", "Run", "Stopped", "sorted_keys", "write_run"]
+
+Words: TypeAlias = npt.NDArray[np.uint64]
+Keys: TypeAlias = tuple[Words, Words]
+"""Primary words and secondary words, sorted by primary."""
+
+MAGIC = b"SDSEEN\r\n"
+VERSION = 1
+_HEADER = struct.Struct("<8sIiQQQQQ")  # magic, version, day, count, filter bits, sums of the three parts
+HEADER_BYTES = _HEADER.size + 8  # and the header's own sum
+FILTER_BITS_A_KEY = 16
+SLICE_KEYS = 131_072
+"""Keys merged at a time: 8 MB of memory however large the run, and about 2 ms between looks at ``stopped``."""
+SYNC_BYTES = 8 * 2**20
+"""Written data is synced in such steps, so that a batch's own sync never waits behind a whole run."""
+_READ_BYTES = 2**20
+
+
+class Stopped(Exception):
+    """The writer was told to stop; its file is gone again."""
+
+
+class Batch:
+    """Keys of a batch as words, prepared once for all runs."""
+
+    def __init__(self, keys: list[bytes]) -> None:
+        words = np.frombuffer(b"".join(keys), dtype=">u8").reshape(-1, 2)
+        self.primary: Words = words[:, 0].astype(np.uint64)
+        self.secondary: Words = words[:, 1].astype(np.uint64)
+        self.high: Words = self.primary >> np.uint64(32)
+
+
+class Run:
+    """One registered run file, mapped and checked.
+
+    Raises:
+        CorruptData: the file is missing, or is not what was registered.
+    """
+
+    def __init__(self, path: Path, identifier: int, day: int, count: int) -> None:
+        self.path = path
+        self.identifier = identifier
+        self.day = day
+        self.count = count
+        try:
+            handle = os.open(path, os.O_RDONLY)
+        except OSError as error:
+            raise _corrupt(path, f"cannot be opened ({error.strerror})") from error
+        try:
+            self._bits = _checked(handle, path, day, count)
+            self._map = mmap.mmap(handle, 0, access=mmap.ACCESS_READ)
+        finally:
+            os.close(handle)
+        self.primary: Words = np.frombuffer(self._map, dtype=np.uint64, count=count, offset=HEADER_BYTES)
+        self.secondary: Words = np.frombuffer(self._map, dtype=np.uint64, count=count, offset=HEADER_BYTES + 8 * count)
+        self._filter: npt.NDArray[np.uint8] = np.frombuffer(
+            self._map, dtype=np.uint8, count=self._bits // 8, offset=HEADER_BYTES + 16 * count
+        )
+
+    def holds(self, batch: Batch) -> npt.NDArray[np.intp]:
+        """Positions in the batch of the keys that this run has."""
+        slots = _slots(batch.high, self._bits)
+        bits = self._filter.take((slots >> np.uint64(3)).view(np.int64)) >> (slots & np.uint64(7)).astype(np.uint8)
+        positions: npt.NDArray[np.intp] = np.flatnonzero(bits & np.uint8(1))
+        primary, secondary = batch.primary[positions], batch.secondary[positions]
+        at = self.primary.searchsorted(primary)
+        found: list[npt.NDArray[np.intp]] = []
+        # A second round happens only where two keys share their first 64 bits.
+        while positions.size:
+            inside = at < self.count
+            inside[inside] = self.primary[at[inside]] == primary[inside]
+            positions, primary, secondary, at = positions[inside], primary[inside], secondary[inside], at[inside]
+            same = self.secondary[at] == secondary
+            found.append(positions[same])
+            other = ~same
+            positions, primary, secondary, at = positions[other], primary[other], secondary[other], at[other] + 1
+        return np.concatenate(found) if found else positions
+
+
+def sorted_keys(keys: list[bytes]) -> Keys:
+    """Keys as a source for :func:`write_run`."""
+    batch = Batch(keys)
+    order = batch.primary.argsort()
+    return batch.primary[order], batch.secondary[order]
+
+
+def write_run(path: Path, day: int, sources: list[Keys], stopped: Callable[[], bool]) -> int:
+    """Merge sorted sources into a new file, synced with its directory; returns the count of keys.
+
+    Takes memory for a slice, not for the run. The file is removed when this raises.
+
+    Raises:
+        OSError: the disk is full or fails.
+        Stopped: ``stopped`` said so.
+    """
+    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
+    try:
+        count = _Writer(handle, day, sources).write(stopped)
+        os.fsync(handle)
+    except BaseException:
+        os.unlink(path)
+        raise
+    finally:
+        os.close(handle)
+    sync_directory(path.parent)
+    return count
+
+
+class _Writer:
+    def __init__(self, handle: int, day: int, sources: list[Keys]) -> None:
+        self._handle = handle
+        self._day = day
+        self._sources = sources
+        self.count = sum(len(primary) for primary, _ in sources)
+        self._bits = _filter_bits(self.count)
+        self._unsynced = 0
+
+    def write(self, stopped: Callable[[], bool]) -> int:
+        count, bits = self.count, self._bits
+        # Asks for all the space first: a full disk shows before any work is done.
+        os.posix_fallocate(self._handle, 0, HEADER_BYTES + 16 * count + bits // 8)
+        parts = max(1, -(-count // SLICE_KEYS))
+        bounds = [(part << 64) // parts for part in range(parts)]
+        starts = np.array(bounds, dtype=np.uint64)
+        cuts = [[*primary.searchsorted(starts).tolist(), len(primary)] for primary, _ in self._sources]
+        edges = [int(slot) >> 3 for slot in _slots(starts >> np.uint64(32), bits)]
+        sums = (xxhash.xxh3_64(), xxhash.xxh3_64(), xxhash.xxh3_64())
+        done, carried = 0, 0
+        for part in range(parts):
+            if stopped():
+                raise Stopped
+            taken = [(words, cut[part], cut[part + 1]) for words, cut in zip(self._sources, cuts, strict=True)]
+            primary = np.concatenate([words[0][low:high] for words, low, high in taken])
+            secondary = np.concatenate([words[1][low:high] for words, low, high in taken])
+            if len(taken) > 1:
+                order = primary.argsort(kind="stable")
+                primary, secondary = primary[order], secondary[order]
+            final = part == parts - 1
+            marks = _marks(primary, bits, edges[part], bits // 8 if final else edges[part + 1] + 1)
+            marks[0] |= carried
+            if not final:
+                # The next slice begins inside this byte.
+                carried = int(marks[-1])
+                marks = marks[:-1]
+            self._put(primary.tobytes(), HEADER_BYTES + 8 * done, sums[0])
+            self._put(secondary.tobytes(), HEADER_BYTES + 8 * (count + done), sums[1])
+            self._put(marks.tobytes(), HEADER_BYTES + 16 * count + edges[part], sums[2])
+            done += len(primary)
+        header = _HEADER.pack(MAGIC, VERSION, self._day, count, bits, *(each.intdigest() for each in sums))
+        self._put(header + xxhash.xxh3_64_digest(header), 0, xxhash.xxh3_64())
+        return count
+
+    def _put(self, data: bytes, at: int, checksum: xxhash.xxh3_64) -> None:
+        checksum.update(data)
+        view = memoryview(data)
+        while view:
+            written = os.pwrite(self._handle, view, at)
+            view, at = view[written:], at + written
+        self._unsynced += len(data)
+        if self._unsynced >= SYNC_BYTES:
+            os.fdatasync(self._handle)
+            self._unsynced = 0
+
+
+def _filter_bits(count: int) -> int:
+    # Below 2**32, so that 32 bits of a key times this fit a word. A run of more than 2.6e8 keys filters worse.
+    return min(-(-max(count, 4) * FILTER_BITS_A_KEY // 64) * 64, 2**32 - 64)
+
+
+def _slots(high: Words, bits: int) -> Words:
+    return (high * np.uint64(bits)) >> np.uint64(32)
+
+
+def _marks(primary: Words, bits: int, first_byte: int, end_byte: int) -> npt.NDArray[np.uint8]:
+    marks = np.zeros(end_byte - first_byte, dtype=np.uint8)
+    if primary.size:
+        slots = _slots(primary >> np.uint64(32), bits)
+        places = (slots >> np.uint64(3)).view(np.int64) - first_byte
+        masks = np.left_shift(np.uint8(1), (slots & np.uint64(7)).astype(np.uint8))
+        starts = np.concatenate(([0], np.flatnonzero(np.diff(places)) + 1))
+        marks[places[starts]] = np.bitwise_or.reduceat(masks, starts)
+    return marks
+
+
+def _checked(handle: int, path: Path, day: int, count: int) -> int:
+    """Filter bits of an intact file. Reads all of it, past the page cache's owner but not into our memory."""
+    raw = os.pread(handle, HEADER_BYTES, 0)
+    if len(raw) < HEADER_BYTES or xxhash.xxh3_64_digest(raw[: _HEADER.size]) != raw[_HEADER.size :]:
+        raise _corrupt(path, "has a damaged header")
+    magic, version, its_day, its_count, bits, *sums = _HEADER.unpack(raw[: _HEADER.size])
+    if magic != MAGIC or version != VERSION:
+        raise _corrupt(path, f"is not a run of version {VERSION}")
+    lengths = [8 * its_count, 8 * its_count, bits // 8]
+    if (its_day, its_count) != (day, count) or os.fstat(handle).st_size != HEADER_BYTES + sum(lengths):
+        raise _corrupt(path, "is not the file that was registered")
+    at = HEADER_BYTES
+    for length, expected in zip(lengths, sums, strict=True):
+        checksum, end = xxhash.xxh3_64(), at + length
+        while at < end:
+            data = os.pread(handle, min(_READ_BYTES, end - at), at)
+            if not data:
+                raise _corrupt(path, "is cut short")
+            checksum.update(data)
+            at += len(data)
+        if checksum.intdigest() != expected:
+            raise _corrupt(path, "fails its checksum")
+    return int(bits)
+
+
+def _corrupt(path: Path, what: str) -> CorruptData:
+    return CorruptData(f"The run file {path} {what}.", hint="Restore the identity's folder from a backup.")

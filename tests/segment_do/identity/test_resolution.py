@@ -1,0 +1,177 @@
+"""Who an event belongs to, and that the order of arrival never decides."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from random import Random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from segment_do.events.record import Record
+from segment_do.identity import Graph, profile_id
+from segment_do.identity import ids as ids_module
+from segment_do.identity import profile as profile_module
+from tests.segment_do.identity.events import (
+    HOUR,
+    NOON,
+    apply,
+    identify,
+    meaning,
+    open_graph,
+    outbox_records,
+    record,
+    shown,
+)
+
+
+@pytest.fixture
+def graph(tmp_path: Path) -> Graph:
+    return open_graph(tmp_path)
+
+
+def test_an_event_with_both_ids_links_them(graph: Graph) -> None:
+    """The anonymous id then resolves to the user's profile, with its own earlier traits."""
+    apply(graph, identify("m1", {"plan": "free"}, anonymous="a", at=NOON - 1), record("m2", anonymous="a", user="u"))
+    found = graph.profile("anonymous_id", "a")
+    assert found == graph.profile("user_id", "u")
+    assert found is not None
+    assert found.profile_id == profile_id("user_id", "u")
+    assert [(each.kind, each.value) for each in found.external_ids] == [("user_id", "u"), ("anonymous_id", "a")]
+    assert found.traits == {"plan": '"free"'}
+
+
+def test_the_earliest_link_by_event_time_decides(graph: Graph) -> None:
+    """A link that arrives later but happened earlier takes the anonymous id; two users never merge."""
+    apply(graph, record("m1", anonymous="a", user="late", at=NOON))
+    apply(graph, record("m2", anonymous="a", user="early", at=NOON - 1))
+    apply(graph, record("m3", anonymous="a", user="latest", at=NOON + 1))
+    for user, ids in {"early": ["early", "a"], "late": ["late"], "latest": ["latest"]}.items():
+        found = graph.profile("user_id", user)
+        assert found is not None
+        assert [each.value for each in found.external_ids] == ids
+
+
+def test_equal_times_are_decided_by_message_id(graph: Graph) -> None:
+    """Of two links at the same moment the smaller message id counts."""
+    apply(graph, record("m2", anonymous="a", user="two"))
+    apply(graph, record("m1", anonymous="a", user="one"))
+    found = graph.profile("anonymous_id", "a")
+    assert found is not None
+    assert found.external_ids[0].value == "one"
+
+
+def test_an_event_with_both_ids_belongs_to_its_own_user(graph: Graph) -> None:
+    """Also where the anonymous id belongs to somebody else."""
+    apply(graph, record("m1", anonymous="a", user="owner", at=NOON - 1))
+    apply(graph, record("m2", anonymous="a", user="visitor"), record("m3", anonymous="a"))
+    owner, visitor = profile_id("user_id", "owner"), profile_id("user_id", "visitor")
+    assert [each.profile_id for each in outbox_records(graph)] == [owner, visitor, owner]
+
+
+def test_alias_joins_nothing(graph: Graph) -> None:
+    """An alias is an event like any other, a self-alias too."""
+    alias = record("m1", "alias", user="u2", body={"userId": "u2", "previousId": "u1"})
+    own = record("m2", "alias", user="u1", body={"userId": "u1", "previousId": "u1"})
+    assert apply(graph, alias, own).unusable == 0
+    for user in ("u1", "u2"):
+        found = graph.profile("user_id", user)
+        assert found is not None
+        assert [each.value for each in found.external_ids] == [user]
+
+
+def test_group_calls_make_accounts_and_members(graph: Graph) -> None:
+    """Traits go to the group; the group is listed with whoever called, linked ids included; numbers become text."""
+    apply(
+        graph,
+        record("m1", "group", anonymous="a", body={"groupId": "g", "traits": {"seats": 3}}),
+        record("m2", "group", user="u", body={"groupId": 7}),
+        record("m3", anonymous="a", user="u"),
+    )
+    person, account = graph.profile("user_id", "u"), graph.profile("group_id", "g")
+    assert person is not None
+    assert account is not None
+    assert (person.groups, person.traits) == (["7", "g"], {})
+    assert (account.profile_id[:4], account.traits) == ("acc_", {"seats": "3"})
+    assert graph.profile("group_id", "7") is not None
+
+
+def test_an_id_that_no_event_carried_has_no_profile(graph: Graph) -> None:
+    """Also one that no event can carry, and a kind that does not exist."""
+    assert graph.profile("user_id", "nobody") is None
+    assert graph.profile("user_id", "\ud800") is None
+    assert graph.profile("shoe_size", "44") is None
+
+
+def test_first_and_last_seen_are_of_events_not_of_arrival(graph: Graph) -> None:
+    """First to the microsecond, last to the hour, in whatever order they come."""
+    for message_id, at in (("m1", NOON), ("m2", NOON + 3 * HOUR + 5), ("m3", NOON - 7), ("m4", NOON + HOUR)):
+        apply(graph, record(message_id, user="u", at=at))
+    found = graph.profile("user_id", "u")
+    assert found is not None
+    assert (found.first_seen, found.last_seen) == (NOON - 7, NOON + 3 * HOUR)
+
+
+def test_the_first_thousand_links_of_a_profile_count(graph: Graph, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Further external ids are not shown, whichever came in first; their events still get the profile's id."""
+    monkeypatch.setattr(profile_module, "MAX_EXTERNAL_IDS", 3)
+    for minute in (3, 1, 2, 4):
+        apply(graph, identify(f"m{minute}", {f"t{minute}": 1}, anonymous=f"a{minute}"))
+        apply(graph, record(f"l{minute}", anonymous=f"a{minute}", user="u", at=NOON + minute))
+    found = graph.profile("anonymous_id", "a4")
+    assert found is not None
+    assert [each.value for each in found.external_ids] == ["u", "a1", "a2"]
+    assert set(found.traits) == {"t1", "t2"}
+
+
+def test_caches_are_bounded_and_change_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With room for two ids a kind, profiles come out as with room for thousands."""
+    monkeypatch.setattr(ids_module, "GENERATION_IDS", {"user_id": 2, "anonymous_id": 2, "group_id": 2})
+    random = Random(3)
+    events = [
+        record(f"m{n}", user=random.choice(["u1", "u2", "u3", "u4", None]), anonymous=f"a{random.randrange(6)}", at=n)
+        for n in range(300)
+    ]
+    graph = open_graph(tmp_path)
+    for start in range(0, 300, 5):
+        apply(graph, *events[start : start + 5])
+        nodes = graph._resolution._nodes
+        assert all(len(nodes.young[kind]) + len(nodes._old[kind]) <= 2 * (2 + 5) for kind in nodes.young)
+    for (kind, value), expected in meaning(events).items():
+        assert shown(graph.profile(kind, value)) == expected
+    graph.close()
+
+
+USERS, ANONYMOUS = st.sampled_from([None, "u1", "u2"]), st.sampled_from([None, "a1", "a2", "a3"])
+
+
+@st.composite
+def any_event(draw: st.DrawFn, message_id: str) -> Record:
+    user, anonymous = draw(USERS), draw(ANONYMOUS)
+    if user is None and anonymous is None:
+        user = "u3"
+    kind = draw(st.sampled_from(["track", "identify", "group", "alias"]))
+    traits = draw(st.none() | st.dictionaries(st.sampled_from("abc"), st.none() | st.integers(0, 3), max_size=2))
+    body = {"groupId": draw(st.sampled_from(["g1", "g2"])), "traits": traits, "context": {"traits": {"never": 1}}}
+    return record(
+        message_id, kind, user=user, anonymous=anonymous, at=NOON + draw(st.integers(-2, 2)) * HOUR // 2, body=body
+    )
+
+
+@settings(max_examples=60, deadline=None)
+@given(data=st.data())
+def test_any_order_any_repetition_any_split_gives_the_same_profiles(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    """Profiles are a function of the set of events."""
+    events = [data.draw(any_event(f"m{number}")) for number in range(data.draw(st.integers(1, 12)))]
+    arriving = data.draw(st.permutations(events + data.draw(st.lists(st.sampled_from(events), max_size=6))))
+    graph = open_graph(tmp_path_factory.mktemp("graph"))
+    while arriving:
+        size = data.draw(st.integers(1, len(arriving)))
+        apply(graph, *arriving[:size])
+        arriving = arriving[size:]
+    expected = meaning(events)
+    assert {ids: shown(graph.profile(*ids)) for ids in expected} == expected
+    graph.close()
