@@ -1,0 +1,65 @@
+"""Ray shell of the control store."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import ray
+
+from actors.control.model import Source
+from actors.control.store import ControlStore
+from actors.logs import configure_logs
+from actors.naming import CONTROL, NAMESPACE
+from segment_do.settings import Settings
+
+__all__ = ["ControlActor", "make_control"]
+
+
+@ray.remote(num_cpus=0, max_restarts=-1, max_concurrency=1000)
+class ControlActor:
+    """Named ``control``: the one owner of sources and destinations."""
+
+    async def __init__(self, settings: Settings) -> None:  # type: ignore[misc]  # Ray awaits it
+        configure_logs(settings, "control")
+        settings.paths.create()
+        self._store = await ControlStore.open(settings.paths.control)
+
+    async def sources(self, since: int, wait_seconds: float) -> tuple[int, list[Source]]:
+        """All sources once the store is newer than ``since``; a long poll."""
+        version = await self._store.wait_newer(since, wait_seconds)
+        return version, await self._store.sources()
+
+    async def destinations(self, since: int, wait_seconds: float) -> tuple[int, bytes]:
+        """All destinations (msgpack) once the store is newer than ``since``; a long poll."""
+        version = await self._store.wait_newer(since, wait_seconds)
+        return version, msgspec.msgpack.encode(await self._store.destinations())
+
+    async def create_source(self, name: str, identity: str | None, ensure: bool) -> Source:
+        """See the store."""
+        return await self._store.create_source(name, identity, ensure=ensure)
+
+    async def rotate(self, source_id: str) -> Source:
+        """See the store."""
+        return await self._store.rotate(source_id)
+
+    async def delete_source(self, source_id: str) -> None:
+        """See the store."""
+        await self._store.delete_source(source_id)
+
+    async def add_destination(
+        self, kind: str, source_id: str | None, name: str | None, settings: dict[str, Any]
+    ) -> bytes:
+        """See the store."""
+        return msgspec.msgpack.encode(await self._store.add_destination(kind, source_id, name, settings))
+
+    async def delete_destination(self, destination_id: str) -> None:
+        """See the store."""
+        await self._store.delete_destination(destination_id)
+
+
+def make_control(settings: Settings) -> Any:
+    """The control actor, started where there is none."""
+    return ControlActor.options(  # type: ignore[attr-defined]
+        name=CONTROL, namespace=NAMESPACE, lifetime="detached", get_if_exists=True
+    ).remote(settings)

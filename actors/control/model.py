@@ -1,0 +1,29 @@
+"""What the control actor keeps: sources with their write keys, and destinations."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+import msgspec
+
+__all__ = ["Source", "slug"]
+
+
+class Source(msgspec.Struct, frozen=True, rename="camel"):
+    """Where events come from: a web site, an app, an agent. Its write key feeds one identity."""
+
+    id: str
+    name: str
+    identity: str
+    write_key: str
+    created_at: str
+
+    def __repr__(self) -> str:  # the write key stays out of logs
+        return f"Source(id={self.id!r}, name={self.name!r}, identity={self.identity!r})"
+
+
+def slug(name: str) -> str:
+    """A name as an identifier: lowercase ASCII letters and digits, joined by dashes; ``source`` where none are left."""
+    plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()
+    return re.sub(r"[^a-z0-9]+", "-", plain).strip("-") or "source"

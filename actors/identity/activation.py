@@ -1,0 +1,216 @@
+"""One identity awake: its graph on one thread at a time, its outbox on the way to the queue.
+
+Calls that arrive while a transaction runs share the next one. Nothing leaves before the commit: ``apply`` returns, and the
+outbox is handed over, only for what is in the file. Handing over is at least once; the queue knows each ``(epoch, seq)`` it has.
+
+Bounds: ``max_transaction_bytes`` a transaction; ``outbox_max_bytes`` not yet taken by the queue, then ``Busy``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import structlog
+
+from actors.queue.log import Entry
+from segment_do.errors import Busy, OwnershipLost, SegmentDoError
+from segment_do.identity import Graph, Profile
+from segment_do.settings import IdentitySettings
+
+__all__ = ["Activation", "HandOver"]
+
+log = structlog.get_logger(__name__)
+T = TypeVar("T")
+
+HandOver = Callable[[list[Entry]], Awaitable[None]]
+"""Gives outbox entries to the queue; returns when they are in its log."""
+
+_MAX_TRANSACTION_BYTES: Final = 4 * 2**20
+_HAND_OVER_BYTES: Final = 2**20
+_LONGEST_WAIT_SECONDS: Final = 2.0
+
+
+class Activation:
+    """Made by :meth:`wake`; one event loop uses it."""
+
+    def __init__(
+        self,
+        identity: str,
+        graph: Graph,
+        settings: IdentitySettings,
+        hand_over: HandOver,
+        threads: ThreadPoolExecutor,
+        clock: Callable[[], int],
+    ) -> None:
+        self.identity = identity
+        self._graph = graph
+        self._settings = settings
+        self._hand_over = hand_over
+        self._threads = threads
+        self._clock = clock
+        self._turn = asyncio.Lock()
+        self._waiting: list[tuple[bytes, int, asyncio.Future[None]]] = []
+        self._applying: asyncio.Task[None] | None = None
+        self._pumping: asyncio.Task[None] | None = None
+        self._unpumped = False
+        self._handed = 0
+        self.closed = False
+        self.used_at = time.monotonic()
+        self.events = 0
+        self.duplicates = 0
+        if graph.outbox_bytes:
+            self._pump_soon()
+
+    @classmethod
+    async def wake(
+        cls,
+        folder: Path,
+        identity: str,
+        settings: IdentitySettings,
+        hand_over: HandOver,
+        threads: ThreadPoolExecutor,
+        clock: Callable[[], int] = lambda: time.time_ns() // 1000,
+    ) -> Activation:
+        """Open the identity's file, and go on with what its outbox still holds.
+
+        Raises:
+            OwnershipLost: another activation has it.
+            StorageFailed, CorruptData: the file cannot be used.
+        """
+        graph = await asyncio.get_running_loop().run_in_executor(
+            threads, partial(Graph.open, folder, identity, dedupe_days=settings.dedupe_days, clock=clock)
+        )
+        return cls(identity, graph, settings, hand_over, threads, clock)
+
+    @property
+    def idle(self) -> bool:
+        """Nothing waits, nothing is on its way."""
+        return not self._waiting and self._applying is None and self._pumping is None
+
+    async def apply(self, pack: bytes, count: int) -> None:
+        """Apply events; returns when they are committed.
+
+        Raises:
+            Busy: the queue does not take the outbox.
+            StorageFailed: the disk refused; nothing of it is stored.
+            OwnershipLost: another activation owns the file; this one is closed.
+        """
+        if self.closed:
+            raise OwnershipLost(f"This activation of {self.identity!r} is closed.")
+        if self._graph.outbox_bytes > self._settings.outbox_max_bytes:
+            raise Busy("The identity's outbox is full: the queue does not take it.", retry_after=2)
+        self.used_at = time.monotonic()
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append((pack, count, future))
+        if self._applying is None:
+            self._applying = asyncio.create_task(self._apply_waiting())
+        await future
+
+    async def profile(self, kind: str, value: str) -> Profile | None:
+        """The profile that an external id belongs to, as last committed."""
+        self.used_at = time.monotonic()
+        return await self._on_thread(partial(self._graph.profile, kind, value))
+
+    async def maintain(self) -> None:
+        """Bounded housekeeping; the owner calls it now and then."""
+        await self._on_thread(self._graph.maintain)
+
+    def status(self) -> dict[str, Any]:
+        """For /api/status."""
+        return {
+            "identity": self.identity,
+            "events": self.events,
+            "duplicates": self.duplicates,
+            "outboxBytes": self._graph.outbox_bytes,
+            "epoch": self._graph.epoch,
+        }
+
+    async def close(self) -> None:
+        """Let go of the file. What the outbox holds stays in it for the next activation."""
+        self.closed = True
+        for task in (self._applying, self._pumping):
+            if task is not None:
+                task.cancel()
+        await asyncio.gather(*(task for task in (self._applying, self._pumping) if task), return_exceptions=True)
+        self._fail(OwnershipLost(f"This activation of {self.identity!r} is closing."))
+        await self._on_thread(self._graph.close)
+
+    async def _apply_waiting(self) -> None:
+        try:
+            while self._waiting:
+                size = taken = 0
+                for pack, _count, _future in self._waiting:
+                    taken += 1
+                    size += len(pack)
+                    if size >= _MAX_TRANSACTION_BYTES:
+                        break
+                group, self._waiting = self._waiting[:taken], self._waiting[taken:]
+                packs = [(pack, count) for pack, count, _future in group]
+                try:
+                    applied = await self._on_thread(partial(self._graph.apply, packs, self._clock()))
+                except Exception as error:  # noqa: BLE001  # the callers keep the events and decide
+                    for _pack, _count, future in group:
+                        if not future.done():
+                            future.set_exception(error)
+                    if isinstance(error, SegmentDoError):
+                        # Lost, or the disk failed: what the file holds is read afresh by the next activation.
+                        self.closed = True
+                        self._fail(error)
+                    continue
+                self.events += applied.accepted
+                self.duplicates += applied.duplicates
+                for _pack, _count, future in group:
+                    if not future.done():
+                        future.set_result(None)
+                self._pump_soon()
+        finally:
+            self._applying = None
+
+    def _fail(self, error: SegmentDoError) -> None:
+        for _pack, _count, future in self._waiting:
+            if not future.done():
+                future.set_exception(error)
+        self._waiting = []
+
+    def _pump_soon(self) -> None:
+        self._unpumped = True
+        if self._pumping is None and not self.closed:
+            self._pumping = asyncio.create_task(self._pump())
+
+    async def _pump(self) -> None:
+        wait_seconds = 0.05
+        try:
+            while not self.closed:
+                entries = await self._on_thread(partial(self._graph.outbox, _HAND_OVER_BYTES, after=self._handed))
+                if not entries:
+                    if not self._unpumped:
+                        return
+                    self._unpumped = False
+                    continue
+                try:
+                    await self._hand_over(
+                        [Entry(self.identity, self._graph.epoch, row.seq, row.count, row.pack) for row in entries]
+                    )
+                except OwnershipLost:
+                    self.closed = True
+                    return
+                except SegmentDoError as error:
+                    log.warning("the queue did not take the outbox", identity=self.identity, error=str(error))
+                    await asyncio.sleep(wait_seconds)
+                    wait_seconds = min(wait_seconds * 2, _LONGEST_WAIT_SECONDS)
+                    continue
+                wait_seconds = 0.05
+                self._handed = entries[-1].seq
+                await self._on_thread(partial(self._graph.forget, self._handed))
+        finally:
+            self._pumping = None
+
+    async def _on_thread(self, work: Callable[[], T]) -> T:
+        async with self._turn:  # one thread at a time has the file
+            return await asyncio.get_running_loop().run_in_executor(self._threads, work)

@@ -1,0 +1,129 @@
+"""The identities that one actor holds: each woken by its first call, put to sleep when idle.
+
+Bound: ``_MOST_AWAKE`` at a time; to wake one more, the one used longest ago goes to sleep first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Final
+
+import structlog
+
+from actors.identity.activation import Activation, HandOver
+from actors.ingress.dispatcher import Batch
+from segment_do.errors import NotReady, OwnershipLost
+from segment_do.identity import Profile
+from segment_do.settings import Settings
+
+__all__ = ["Household"]
+
+log = structlog.get_logger(__name__)
+
+_MOST_AWAKE: Final = 512
+_THREADS: Final = 4
+
+
+class Household:
+    """Activations by identity. One event loop uses it."""
+
+    def __init__(self, settings: Settings, hand_over: HandOver, clock: Callable[[], float] = time.monotonic) -> None:
+        self._settings = settings
+        self._hand_over = hand_over
+        self._clock = clock
+        self._awake: dict[str, Activation] = {}
+        self._waking: dict[str, asyncio.Task[Activation]] = {}
+        self._threads = ThreadPoolExecutor(
+            1 if settings.identity.placement == "dedicated" else _THREADS, thread_name_prefix="graph"
+        )
+        self._begun_at = clock()
+
+    @property
+    def empty(self) -> bool:
+        """Nobody is awake, and nobody has been for as long as an idle identity stays."""
+        idle_for = self._clock() - self._begun_at
+        return not self._awake and not self._waking and idle_for > self._settings.identity.idle_seconds
+
+    async def apply(self, batches: list[Batch]) -> None:
+        """Apply batches, each to its identity, all at once; returns when all are committed.
+
+        Raises:
+            NotReady: an identity is still held by another activation; nothing says which batches were applied,
+                so all are to be sent again.
+            StorageFailed, Busy: see :meth:`Activation.apply`.
+        """
+        self._begun_at = self._clock()
+        outcomes = await asyncio.gather(
+            *(self._apply(identity, pack, count) for identity, count, pack in batches), return_exceptions=True
+        )
+        for outcome in outcomes:
+            if isinstance(outcome, BaseException):
+                raise outcome
+
+    async def profile(self, identity: str, kind: str, value: str) -> Profile | None:
+        """The profile of an external id, as last committed."""
+        if identity not in self._awake and not self._settings.paths.identity(identity).exists():
+            return None
+        return await (await self._activation(identity)).profile(kind, value)
+
+    def status(self) -> list[dict[str, Any]]:
+        """Those awake."""
+        return [activation.status() for activation in self._awake.values()]
+
+    async def keep(self) -> None:
+        """Put idle identities to sleep, drop closed ones, do housekeeping. Called about once a second."""
+        now = time.monotonic()
+        for identity, activation in list(self._awake.items()):
+            if activation.closed:
+                await self._sleep(identity)
+            elif activation.idle and now - activation.used_at > self._settings.identity.idle_seconds:
+                log.info("identity goes to sleep", identity=identity)
+                await self._sleep(identity)
+            else:
+                await activation.maintain()
+
+    async def close(self) -> None:
+        """Put everyone to sleep."""
+        for identity in list(self._awake):
+            await self._sleep(identity)
+
+    async def _apply(self, identity: str, pack: bytes, count: int) -> None:
+        activation = await self._activation(identity)
+        try:
+            await activation.apply(pack, count)
+        except OwnershipLost as error:
+            if self._awake.get(identity) is activation:
+                await self._sleep(identity)
+            raise NotReady(f"Identity {identity!r} is changing hands.", retry_after=1) from error
+
+    async def _activation(self, identity: str) -> Activation:
+        activation = self._awake.get(identity)
+        if activation is not None and not activation.closed:
+            return activation
+        waking = self._waking.get(identity)
+        if waking is None:
+            waking = self._waking[identity] = asyncio.create_task(self._wake(identity))
+            waking.add_done_callback(lambda _task: self._waking.pop(identity, None))
+        try:
+            return await asyncio.shield(waking)
+        except OwnershipLost as error:
+            raise NotReady(f"Identity {identity!r} is still held elsewhere.", retry_after=1) from error
+
+    async def _wake(self, identity: str) -> Activation:
+        if identity in self._awake:
+            await self._sleep(identity)
+        while len(self._awake) >= _MOST_AWAKE:
+            await self._sleep(min(self._awake, key=lambda name: self._awake[name].used_at))
+        activation = await Activation.wake(
+            self._settings.paths.identity(identity), identity, self._settings.identity, self._hand_over, self._threads
+        )
+        self._awake[identity] = activation
+        return activation
+
+    async def _sleep(self, identity: str) -> None:
+        activation = self._awake.pop(identity, None)
+        if activation is not None:
+            await activation.close()

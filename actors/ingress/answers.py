@@ -1,0 +1,102 @@
+"""The one place where an outcome becomes an HTTP answer.
+
+Every answer has a JSON body with a content-length, whatever the status: several Segment clients parse the body of each
+answer and retry when they cannot (contract, section 0). Errors carry ``code`` and ``message`` (read by the Python client)
+and ``error`` (read by the Ruby client).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any, Final
+
+import msgspec
+
+from segment_do.errors import (
+    Conflict,
+    InvalidRequest,
+    NotFound,
+    PlatformNotRunning,
+    QueryTimedOut,
+    SegmentDoError,
+    SlowBody,
+    Unauthorized,
+    Unavailable,
+)
+from segment_do.events.intake import Refused
+
+__all__ = ["OK", "Headers", "Send", "accepted_body", "cors", "error_body", "send_answer", "status_of"]
+
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+Headers = list[tuple[bytes, bytes]]
+
+_STATUS: Final[list[tuple[type[SegmentDoError], int]]] = [
+    (InvalidRequest, 400),
+    (Unauthorized, 401),
+    (NotFound, 404),
+    (Conflict, 409),
+    (QueryTimedOut, 408),
+    (SlowBody, 408),
+    (PlatformNotRunning, 503),
+    (Unavailable, 503),
+]
+
+OK: Final = b'{"success": true}'
+_JSON: Final = (b"content-type", b"application/json")
+
+
+def status_of(error: SegmentDoError) -> int:
+    """HTTP status of an error; 500 for those that no request should ever cause."""
+    for kind, status in _STATUS:
+        if isinstance(error, kind):
+            return status
+    return 500
+
+
+def error_body(error: SegmentDoError) -> bytes:
+    """``{"code", "message", "error", "hint"?}``."""
+    told = {"success": False, "code": error.code, "message": error.message, "error": error.message}
+    if error.hint:
+        told["hint"] = error.hint
+    return msgspec.json.encode(told)
+
+
+def accepted_body(refused: list[Refused]) -> bytes:
+    """Segment's answer; with what was set aside, where something was."""
+    if not refused:
+        return OK
+    return msgspec.json.encode(
+        {
+            "success": True,
+            "rejected": [
+                {"index": one.position, "messageId": one.message_id, "code": one.code, "message": one.message}
+                for one in refused
+            ],
+        }
+    )
+
+
+def cors(origin: bytes, requested_headers: bytes | None = None) -> Headers:
+    """Headers that let a browser of any origin send, and read the answer and ``Retry-After``."""
+    headers = [
+        (b"access-control-allow-origin", origin),
+        (b"access-control-allow-credentials", b"true"),
+        (b"access-control-expose-headers", b"Retry-After, X-RateLimit-Reset"),
+        (b"vary", b"Origin"),
+    ]
+    if requested_headers is not None:
+        headers += [
+            (b"access-control-allow-methods", b"POST, GET, OPTIONS"),
+            (b"access-control-allow-headers", requested_headers or b"Authorization, Content-Type, X-Retry-Count"),
+            (b"access-control-max-age", b"86400"),
+        ]
+    return headers
+
+
+async def send_answer(send: Send, status: int, body: bytes, headers: Headers | None = None) -> None:
+    """One whole JSON answer."""
+    start: Headers = [_JSON, (b"content-length", str(len(body)).encode())]
+    if headers:
+        start += headers
+    await send({"type": "http.response.start", "status": status, "headers": start})
+    await send({"type": "http.response.body", "body": body})

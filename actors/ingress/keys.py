@@ -1,0 +1,122 @@
+"""Which source a write key belongs to, as one replica knows it.
+
+A copy of the control actor's sources, kept up to date by a long poll; looking a key up costs a dictionary access. A
+key that is not in the copy may be a second old: then, and at most every ``refresh_seconds``, the control actor is asked before
+the key is called unknown. Where the control actor cannot be reached, keys already known go on working.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import time
+from collections.abc import Awaitable, Callable
+from typing import NamedTuple
+
+import structlog
+
+from actors.control.model import Source
+from segment_do.errors import Unavailable
+
+__all__ = ["KeySet", "Keys", "basic_key"]
+
+log = structlog.get_logger(__name__)
+
+_MOST_HEADERS = 10_000
+
+
+class KeySet(NamedTuple):
+    """All sources at one version of the control store."""
+
+    version: int
+    sources: list[Source]
+
+
+class Keys:
+    """Write key → source. ``fetch(since)`` returns the sources once the store is newer than ``since`` (a long poll)."""
+
+    def __init__(
+        self,
+        fetch: Callable[[int], Awaitable[KeySet]],
+        *,
+        refresh_seconds: float = 0.05,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._fetch = fetch
+        self._refresh_seconds = refresh_seconds
+        self._clock = clock
+        self._by_key: dict[str, Source] = {}
+        self._by_header: dict[bytes, Source] = {}
+        self._version = -1
+        self._refreshed_at = -1e9
+        self._refreshing: asyncio.Task[None] | None = None
+
+    @property
+    def loaded(self) -> bool:
+        """False until the control actor was heard once: before that no key can be judged."""
+        return self._version >= 0
+
+    def by_header(self, header: bytes) -> Source | None:
+        """The source of an Authorization header seen before; the fast path."""
+        return self._by_header.get(header)
+
+    async def resolve(self, key: str, header: bytes | None = None) -> Source | None:
+        """The source of a write key, asking the control actor before saying None.
+
+        Raises:
+            Unavailable: the key is not known here and the control actor cannot be reached.
+        """
+        source = self._by_key.get(key)
+        if source is None:
+            await self._refresh()
+            source = self._by_key.get(key)
+        if source is not None and header is not None:
+            if len(self._by_header) >= _MOST_HEADERS:  # starts over rather than remember everything ever sent
+                self._by_header.clear()
+            self._by_header[header] = source
+        return source
+
+    async def follow(self) -> None:
+        """Keep the copy up to date until cancelled."""
+        while True:
+            try:
+                self._take(await self._fetch(self._version))
+            except Unavailable as error:
+                log.warning("control actor not reached; known write keys go on working", error=str(error))
+                await asyncio.sleep(0.5)
+
+    async def _refresh(self) -> None:
+        if self._refreshing is None:
+            wait = self._refreshed_at + self._refresh_seconds - self._clock()
+            self._refreshing = asyncio.create_task(self._refresh_after(max(0.0, wait)))
+        await asyncio.shield(self._refreshing)
+
+    async def _refresh_after(self, wait_seconds: float) -> None:
+        # Unknown keys, however many, cost one call to the control actor every refresh_seconds.
+        try:
+            if wait_seconds:
+                await asyncio.sleep(wait_seconds)
+            self._take(await self._fetch(-1))
+        finally:
+            self._refreshed_at = self._clock()
+            self._refreshing = None
+
+    def _take(self, found: KeySet) -> None:
+        if found.version <= self._version:
+            return
+        self._version = found.version
+        self._by_key = {source.write_key: source for source in found.sources}
+        self._by_header = {}
+
+
+def basic_key(header: bytes) -> str | None:
+    """The write key of ``Authorization: Basic …``: the user name, with or without a colon behind it."""
+    scheme, _, given = header.partition(b" ")
+    if scheme.lower() != b"basic":
+        return None
+    try:
+        text = base64.b64decode(given.strip() + b"=" * (-len(given.strip()) % 4), validate=True).decode()
+    except (binascii.Error, UnicodeDecodeError, ValueError):
+        return None
+    return text.partition(":")[0] or None

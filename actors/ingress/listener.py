@@ -1,0 +1,101 @@
+"""The public port, opened by the replica itself.
+
+Every replica listens on the same port (SO_REUSEPORT) with an event loop and a thread of its own, so that the framework's
+loop and the door never wait for each other, and no proxy process stands in between.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import threading
+from collections.abc import Coroutine
+from concurrent.futures import Future
+from typing import Any, TypeVar
+
+import uvicorn
+import uvloop
+
+from segment_do.errors import SettingsError
+
+__all__ = ["EventLoopThread", "open_socket", "serve"]
+
+T = TypeVar("T")
+
+
+class EventLoopThread:
+    """A uvloop event loop in a daemon thread; coroutines are handed to it from any other."""
+
+    def __init__(self, name: str) -> None:
+        self.loop = uvloop.new_event_loop()
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._thread.start()
+
+    def submit(self, work: Coroutine[Any, Any, T]) -> Future[T]:
+        """Run a coroutine in the loop; the future is for other threads (wrap it to await it)."""
+        return asyncio.run_coroutine_threadsafe(work, self.loop)
+
+    async def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run a coroutine in the loop from another loop."""
+        return await asyncio.wrap_future(self.submit(work))
+
+    def stop(self) -> None:
+        """End the loop; what still runs in it is dropped."""
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self._thread.join(timeout=5)
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self.loop)
+        self.loop.run_forever()
+
+
+def open_socket(host: str, port: int) -> socket.socket:
+    """The listening socket, shared with the other replicas of this machine.
+
+    Raises:
+        SettingsError: the address cannot be listened on.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        listening.bind((host, port))
+        listening.listen(2048)
+        listening.setblocking(False)
+    except OSError as error:
+        listening.close()
+        raise SettingsError(
+            f"Cannot listen on {host}:{port}: {error.strerror}.", hint="Choose another port with SEGMENT_DO_PORT."
+        ) from error
+    return listening
+
+
+async def serve(app: Any, listening: socket.socket, *, max_connections: int, stop: asyncio.Event) -> None:
+    """Serve an ASGI app until ``stop`` is set; then finish the requests in flight (at most 5 seconds)."""
+    server = uvicorn.Server(
+        uvicorn.Config(
+            app,
+            http="httptools",
+            ws="none",
+            lifespan="off",
+            interface="asgi3",
+            access_log=False,
+            log_config=None,
+            server_header=False,
+            proxy_headers=False,
+            limit_concurrency=max_connections,
+            timeout_keep_alive=75,
+            timeout_graceful_shutdown=5,
+        )
+    )
+    server.config.load()
+    server.lifespan = server.config.lifespan_class(server.config)
+    serving = asyncio.ensure_future(server.serve(sockets=[listening]))
+    stopping = asyncio.ensure_future(stop.wait())
+    await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    server.should_exit = True
+    stopping.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await serving

@@ -1,0 +1,151 @@
+"""One ingress replica without Ray: keys, journal, dispatcher, door and API, wired together in one event loop."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any, Final
+
+import structlog
+
+from actors.ingress.api import Platform, control_api
+from actors.ingress.dispatcher import Apply, Dispatcher
+from actors.ingress.door import Door
+from actors.ingress.journal import Adopted, Journal, Run, abandoned, adopt
+from actors.ingress.keys import Keys, KeySet
+from actors.ingress.listener import open_socket, serve
+from actors.ingress.metrics import metrics_text
+from segment_do.errors import NotReady
+from segment_do.settings import Settings
+
+__all__ = ["Replica"]
+
+log = structlog.get_logger(__name__)
+
+_DRAIN_SECONDS: Final = 10.0
+_ADOPTED_AHEAD_BYTES: Final = 64 * 2**20
+
+
+class Replica:
+    """Start it in the event loop that serves the port; ``stop`` it in the same."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        fetch_keys: Callable[[int], Awaitable[KeySet]],
+        apply: Apply,
+        name_for: Callable[[str], str],
+        platform: Platform,
+    ) -> None:
+        self._settings = settings
+        self._stop = asyncio.Event()
+        self._tasks: list[asyncio.Task[Any]] = []
+        self._adopting: set[Path] = set()
+        self.adopted_events = 0
+        self.port = settings.port
+        self.keys = Keys(fetch_keys)
+        self.dispatcher = Dispatcher(apply, name_for)
+        self.journal = Journal(settings.paths.journal, settings.journal, self._dispatch)
+        self.door = Door(
+            settings.ingress, self.keys, self.journal, control_api(platform, settings.paths.ensure_token())
+        )
+
+    async def start(self) -> None:
+        """Open the port, follow the keys, look for journals of dead replicas.
+
+        Raises:
+            SettingsError: the address cannot be listened on.
+        """
+        listening = open_socket(self._settings.host, self._settings.port)
+        self.port = listening.getsockname()[1]
+        self._tasks = [
+            asyncio.create_task(self.keys.follow(), name="follow keys"),
+            asyncio.create_task(self._adopt_for_ever(), name="adopt journals"),
+            asyncio.create_task(
+                serve(self.door, listening, max_connections=self._settings.ingress.max_connections, stop=self._stop),
+                name="serve",
+            ),
+        ]
+
+    async def stop(self) -> None:
+        """Stop listening, give the identities what they can take in ten seconds, leave the rest in the journal."""
+        self._stop.set()
+        await asyncio.wait({self._tasks[-1]}, timeout=10.0)
+        drained = await self.dispatcher.drained(_DRAIN_SECONDS)
+        for task in self._tasks:
+            task.cancel()
+        await self.dispatcher.close()
+        self.journal.close()
+        log.info("replica stopped", drained=drained)
+
+    async def prove_ready(self) -> None:
+        """Raises what stands in the way of storing an event now.
+
+        Raises:
+            NotReady: write keys are not loaded yet.
+            Busy, StorageFailed: the journal would refuse.
+        """
+        if not self.keys.loaded:
+            raise NotReady("Write keys are not loaded yet.")
+        await self.journal.prove()
+
+    def status(self) -> dict[str, Any]:
+        """For /api/status and /metrics."""
+        return {
+            **self.door.counts.as_dict(),
+            **{f"journal_{name}": value for name, value in self.journal.status().items()},
+            "applied_events": self.dispatcher.applied_events,
+            "failed_calls": self.dispatcher.failed_calls,
+            "adopted_events": self.adopted_events,
+        }
+
+    def metrics(self) -> bytes:
+        """Prometheus text."""
+        return metrics_text(self.status())
+
+    def _dispatch(self, run: Run) -> None:
+        self.dispatcher.offer(run, self.journal.confirm)
+
+    async def _adopt_for_ever(self) -> None:
+        while True:
+            for folder in await asyncio.to_thread(abandoned, self._settings.paths.journal):
+                if folder == self.journal.folder or folder in self._adopting:
+                    continue
+                adopted = await asyncio.to_thread(adopt, folder)
+                if adopted is not None:
+                    self._adopting.add(folder)
+                    try:
+                        await self._replay(adopted)
+                    finally:
+                        self._adopting.discard(folder)
+            await asyncio.sleep(self._settings.journal.adopt_seconds)
+
+    async def _replay(self, adopted: Adopted) -> None:
+        """Give a dead replica's events to their identities, a bounded part at a time, then remove its folder."""
+        log.info("adopting a journal", folder=adopted.folder.name)
+        confirmed = asyncio.Event()
+        events = 0
+
+        def confirm(run: Run) -> None:
+            adopted.confirm(run)
+            confirmed.set()
+
+        async def wait_below(size: int) -> None:
+            while adopted.unapplied_bytes > size:
+                confirmed.clear()
+                await confirmed.wait()
+
+        runs = adopted.runs()
+        try:
+            while (run := await asyncio.to_thread(next, runs, None)) is not None:
+                events += run.events
+                self.dispatcher.offer(run, confirm)
+                await wait_below(_ADOPTED_AHEAD_BYTES)
+            await wait_below(0)
+        except BaseException:
+            adopted.close(remove=False)
+            raise
+        adopted.close(remove=True)
+        self.adopted_events += events
+        log.info("journal adopted", folder=adopted.folder.name, events=events, torn_bytes=adopted.torn_bytes)

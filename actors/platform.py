@@ -1,0 +1,273 @@
+"""What the control API asks for, answered by the actors."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any, Protocol
+
+import msgspec
+
+from actors.calls import Actors
+from actors.control.actor import make_control
+from actors.control.model import Source
+from actors.identity.actor import make_identity
+from actors.ingress.keys import KeySet
+from actors.naming import CONTROL, QUEUE, WAREHOUSE, identity_actor
+from actors.queue.actor import make_queue
+from actors.warehouse.actor import make_warehouse
+from destinations import registry
+from destinations.base import Destination, DestinationConfig
+from segment_do.errors import NotFound, NotReady, SegmentDoError
+from segment_do.events.record import REJECTED, decode_pack
+from segment_do.events.timestamps import iso
+from segment_do.events.whole import whole_event
+from segment_do.identity import Profile
+from segment_do.settings import Settings
+from segment_do.version import __version__
+
+__all__ = ["ActorPlatform"]
+
+_TAIL_BYTES = 256 * 1024
+_CALL_SECONDS = 30.0
+
+
+class Doorway(Protocol):
+    """The replica's own side of the answers."""
+
+    async def prove_ready(self) -> None:
+        """Raise what stands in the way of storing an event."""
+
+    def metrics(self) -> bytes:
+        """Prometheus text."""
+
+    def status(self) -> dict[str, Any]:
+        """Counts and sizes."""
+
+
+class ActorPlatform:
+    """Implements ``actors.ingress.api.Platform`` for one ingress replica."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self.name_for = identity_actor(settings.identity)
+        self.actors = Actors(self._make)
+        self._door: Doorway | None = None
+
+    def attach(self, door: Doorway) -> None:
+        """The replica that this belongs to."""
+        self._door = door
+
+    async def ready(self) -> None:
+        """Prove that an event would be stored now."""
+        assert self._door is not None
+        await self._door.prove_ready()
+
+    def metrics(self) -> bytes:
+        """Prometheus text."""
+        assert self._door is not None
+        return self._door.metrics()
+
+    async def key_set(self, since: int) -> KeySet:
+        """Sources, as a long poll."""
+        version, sources = await self.actors.call(
+            CONTROL, "sources", since, 0.0 if since < 0 else 20.0, timeout_seconds=_CALL_SECONDS
+        )
+        return KeySet(version, sources)
+
+    async def status(self) -> dict[str, Any]:
+        """Everything that is known about the parts; a part that does not answer is told as such."""
+        queue, warehouse = await asyncio.gather(self._part(QUEUE), self._part(WAREHOUSE))
+        ingress = self._door.status() if self._door else {}
+        return {
+            "version": __version__,
+            "home": str(self._settings.paths.root),
+            "url": f"http://{self._settings.host}:{self._settings.port}",
+            "ready": True,
+            "components": [
+                {"name": "ingress", "state": "ready"},
+                {"name": QUEUE, "state": queue.pop("state")},
+                {"name": WAREHOUSE, "state": warehouse.pop("state")},
+            ],
+            "ingress": ingress,
+            "queue": queue,
+            "warehouse": warehouse,
+        }
+
+    async def sources(self) -> list[Source]:
+        """All sources."""
+        return (await self.key_set(-1)).sources
+
+    async def create_source(self, name: str, identity: str | None, ensure: bool) -> Source:
+        """See the control store."""
+        source: Source = await self._control("create_source", name, identity, ensure)
+        return source
+
+    async def rotate_source(self, source_id: str) -> Source:
+        """See the control store."""
+        source: Source = await self._control("rotate", source_id)
+        return source
+
+    async def delete_source(self, source_id: str) -> None:
+        """See the control store."""
+        await self._control("delete_source", source_id)
+
+    async def destinations(self) -> list[dict[str, Any]]:
+        """All destinations with what their delivery is doing; secrets masked."""
+        deliveries: dict[str, Any] = await self.actors.call(QUEUE, "deliveries", timeout_seconds=_CALL_SECONDS)
+        return [{**_shown(config), "delivery": deliveries.get(config.id)} for config in await self._configs()]
+
+    async def destination_types(self) -> list[dict[str, Any]]:
+        """Declarations of all destinations there can be."""
+        return [msgspec.to_builtins(_declared(registry.find(kind))) for kind in registry.types()]
+
+    async def add_destination(
+        self, kind: str, source_id: str | None, name: str | None, settings: dict[str, Any]
+    ) -> dict[str, Any]:
+        """Add one. It delivers what comes from now on.
+
+        Raises:
+            InvalidRequest: the type or a setting cannot be used.
+            NotFound: there is no such source.
+        """
+        checked = registry.validate(
+            kind, settings, allow_private_addresses=self._settings.delivery.allow_private_addresses
+        )
+        data = await self._control("add_destination", kind, source_id, name, checked)
+        config = msgspec.msgpack.decode(data, type=DestinationConfig)
+        # Known to the queue before the answer: an event sent after it will be delivered.
+        await self.actors.call(QUEUE, "reload_destinations", timeout_seconds=_CALL_SECONDS)
+        return _shown(config)
+
+    async def test_destination(self, destination_id: str) -> dict[str, Any]:
+        """Send one sample event."""
+        tested: dict[str, Any] = await self.actors.call(
+            QUEUE, "test_destination", destination_id, timeout_seconds=_CALL_SECONDS
+        )
+        return tested
+
+    async def delete_destination(self, destination_id: str) -> None:
+        """Remove one, with what it still had to deliver."""
+        await self._control("delete_destination", destination_id)
+        await self.actors.call(QUEUE, "reload_destinations", timeout_seconds=_CALL_SECONDS)
+
+    async def dead_letters(self, destination_id: str, limit: int) -> list[dict[str, Any]]:
+        """Events given up, newest first."""
+        dead: list[dict[str, Any]] = await self.actors.call(
+            QUEUE, "dead_letters", destination_id, limit, timeout_seconds=_CALL_SECONDS
+        )
+        return dead
+
+    async def replay(self, destination_id: str, dead: bool, from_offset: int | None) -> int:
+        """Deliver again: the dead letters, or the log from an offset on."""
+        return int(
+            await self.actors.call(QUEUE, "replay", destination_id, dead, from_offset, timeout_seconds=_CALL_SECONDS)
+        )
+
+    async def sql(self, sql: str) -> dict[str, Any]:
+        """Run one query."""
+        answer: dict[str, Any] = await self.actors.call(WAREHOUSE, "sql", sql)
+        return answer
+
+    async def rejected(self, limit: int) -> list[dict[str, Any]]:
+        """Events set aside, newest first."""
+        rejected: list[dict[str, Any]] = await self.actors.call(WAREHOUSE, "rejected", limit)
+        return rejected
+
+    async def trace(self, message_id: str) -> dict[str, Any]:
+        """How far one event has come."""
+        quoted = message_id.replace("'", "''")
+        found = await self.sql(
+            f"SELECT \"offset\", source_id, identity, profile_id FROM events WHERE message_id = '{quoted}'"  # noqa: S608
+        )
+        stages: dict[str, Any] = {"applied": bool(found["rows"]), "queryable": bool(found["rows"]), "delivered": {}}
+        told: dict[str, Any] = {"messageId": message_id, "stages": stages}
+        if found["rows"]:
+            offset, source_id, identity, profile_id = found["rows"][0]
+            stages["delivered"] = await self.actors.call(
+                QUEUE, "delivered", offset, source_id, message_id, timeout_seconds=_CALL_SECONDS
+            )
+            told |= {"offset": offset, "sourceId": source_id, "identity": identity, "profileId": profile_id}
+        return told
+
+    async def profile(self, identity: str, kind: str, value: str) -> dict[str, Any]:
+        """One profile.
+
+        Raises:
+            NotFound: the id was never seen.
+        """
+        data: bytes | None = await self.actors.call(
+            self.name_for(identity), "profile", identity, kind, value, timeout_seconds=_CALL_SECONDS
+        )
+        if data is None:
+            raise NotFound("Profile was not found.")
+        found = msgspec.msgpack.decode(data, type=Profile)
+        return {
+            "profileId": found.profile_id,
+            "externalIds": [{"type": one.kind, "id": one.value} for one in found.external_ids],
+            "traits": {name: msgspec.Raw(text.encode()) for name, text in found.traits.items()},
+            "groups": found.groups,
+            "firstSeen": iso(found.first_seen),
+            "lastSeen": iso(found.last_seen),
+        }
+
+    async def tail(self, source: str | None, identity: str | None) -> AsyncIterator[bytes]:
+        """Live events as server-sent events, from now on; a comment every few seconds keeps the line open."""
+        offset = int(await self.actors.call(QUEUE, "end"))
+        yield b": connected\n\n"
+        while True:
+            try:
+                frames = await self.actors.call(QUEUE, "read", offset, _TAIL_BYTES, 5.0)
+            except NotReady:
+                yield b": waiting for the queue\n\n"
+                await asyncio.sleep(0.5)
+                continue
+            if not frames:
+                yield b": nothing new\n\n"
+                continue
+            for first_offset, count, owner, pack in frames:
+                for position, record in enumerate(decode_pack(pack, count)):
+                    at = first_offset + position
+                    wanted = record.type != REJECTED and source in (None, record.source_id)
+                    if at >= offset and wanted and identity in (None, owner):
+                        yield b"id: %d\nevent: event\ndata: %s\n\n" % (at, whole_event(record, owner))
+                offset = max(offset, first_offset + count)
+
+    async def _configs(self) -> list[DestinationConfig]:
+        _version, data = await self.actors.call(CONTROL, "destinations", -1, 0.0, timeout_seconds=_CALL_SECONDS)
+        return msgspec.msgpack.decode(data, type=list[DestinationConfig])
+
+    async def _control(self, method: str, *arguments: Any) -> Any:
+        return await self.actors.call(CONTROL, method, *arguments, timeout_seconds=_CALL_SECONDS)
+
+    async def _part(self, name: str) -> dict[str, Any]:
+        try:
+            return {"state": "ready", **await self.actors.call(name, "status", timeout_seconds=5.0)}
+        except SegmentDoError as error:
+            return {"state": "not ready", "detail": error.message}
+
+    def _make(self, name: str) -> Any:
+        makers = {CONTROL: make_control, QUEUE: make_queue, WAREHOUSE: make_warehouse}
+        maker = makers.get(name)
+        return maker(self._settings) if maker else make_identity(self._settings, name)
+
+
+def _declared(declared: Destination) -> dict[str, Any]:
+    return {
+        "type": declared.type,
+        "name": declared.name,
+        "description": declared.description,
+        "fields": declared.fields,
+    }
+
+
+def _shown(config: DestinationConfig) -> dict[str, Any]:
+    return {
+        "id": config.id,
+        "type": config.type,
+        "sourceId": config.source_id,
+        "name": config.name,
+        "settings": registry.mask(config),
+        "enabled": config.enabled,
+        "createdAt": iso(config.created_at),
+    }

@@ -1,0 +1,67 @@
+"""Ray shell of the warehouse."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+import ray
+
+from actors.calls import Actors
+from actors.logs import configure_logs
+from actors.naming import NAMESPACE, QUEUE, WAREHOUSE
+from actors.queue.actor import make_queue
+from actors.queue.frame import Frame
+from actors.warehouse.consumer import Consumer
+from segment_do.settings import Settings
+from warehouse import WarehouseStore
+
+__all__ = ["WarehouseActor", "make_warehouse"]
+
+
+class _Queue:
+    """The log, through the queue actor."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._actors = Actors(lambda _name: make_queue(settings))
+
+    async def read(self, offset: int, max_bytes: int, wait_seconds: float) -> Sequence[Frame]:
+        frames: Sequence[Frame] = await self._actors.call(QUEUE, "read", offset, max_bytes, wait_seconds)
+        return frames
+
+    async def end(self) -> int:
+        return int(await self._actors.call(QUEUE, "end"))
+
+    async def advance(self, offset: int) -> None:
+        await self._actors.call(QUEUE, "advance", WAREHOUSE, offset)
+
+
+@ray.remote(num_cpus=0, max_restarts=-1, max_concurrency=100)
+class WarehouseActor:
+    """Named ``warehouse``: the one writer of the tables, and where queries are run from."""
+
+    async def __init__(self, settings: Settings) -> None:  # type: ignore[misc]  # Ray awaits it
+        configure_logs(settings, WAREHOUSE)
+        store = await WarehouseStore.open(settings.paths.warehouse, settings.warehouse)
+        self._consumer = Consumer(store, _Queue(settings), settings.warehouse)
+        self._running = asyncio.create_task(self._consumer.run())
+
+    async def sql(self, sql: str) -> dict[str, Any]:
+        """Run one query."""
+        return await self._consumer.sql(sql)
+
+    async def rejected(self, limit: int) -> list[dict[str, Any]]:
+        """Events set aside."""
+        return await self._consumer.rejected(limit)
+
+    async def status(self) -> dict[str, Any]:
+        """Sizes and offsets."""
+        return self._consumer.status()
+
+
+def make_warehouse(settings: Settings) -> Any:
+    """The warehouse actor, started where there is none."""
+    return WarehouseActor.options(  # type: ignore[attr-defined]
+        name=WAREHOUSE, namespace=NAMESPACE, lifetime="detached", get_if_exists=True
+    ).remote(settings)

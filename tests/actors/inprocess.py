@@ -1,0 +1,120 @@
+"""The path from HTTP to the log in one process and one event loop: every real component, no Ray.
+
+What the Ray shells do between processes is here a function call; everything else (sockets, journal, SQLite, log) is real.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from actors.control.model import Source
+from actors.identity.household import Household
+from actors.ingress.dispatcher import Batch
+from actors.ingress.keys import KeySet
+from actors.ingress.replica import Replica
+from actors.naming import identity_actor
+from actors.queue.hub import Hub
+from segment_do.errors import NotReady
+from segment_do.events.record import Record, decode_pack
+from segment_do.settings import Settings
+
+SOURCES = [
+    Source("src_tom", "web", "tom", "key-tom", "2026-01-01T00:00:00.000Z"),
+    Source("src_ralph", "app", "ralph", "key-ralph", "2026-01-01T00:00:00.000Z"),
+]
+
+
+class NoPlatform:
+    """The control API has tests of its own."""
+
+    def __init__(self) -> None:
+        self.replica: Replica | None = None
+
+    async def ready(self) -> None:
+        assert self.replica is not None
+        await self.replica.prove_ready()
+
+    def metrics(self) -> bytes:
+        assert self.replica is not None
+        return self.replica.metrics()
+
+    def __getattr__(self, name: str) -> Any:
+        raise NotReady(f"{name} is not here.")
+
+
+class Path_:
+    """Replica, identities and queue, wired as the actors are."""
+
+    def __init__(self, home: Path, **sections: Any) -> None:
+        self.settings = Settings(home=home, port=0, **sections)
+        self.settings.paths.create()
+        self.up = True
+        self.sources = list(SOURCES)
+
+    async def start(self) -> None:
+        self.hub = await Hub.open(self.settings)
+        self.household = Household(self.settings, self.hub.append)
+        platform = NoPlatform()
+        self.replica = Replica(
+            self.settings,
+            self._keys,
+            self._apply,
+            identity_actor(self.settings.identity),
+            platform,  # type: ignore[arg-type]
+        )
+        platform.replica = self.replica
+        await self.replica.start()
+        self.url = f"http://127.0.0.1:{self.replica.port}"
+        self.client = httpx.AsyncClient(base_url=self.url, timeout=20.0)
+        while not self.replica.keys.loaded:
+            await asyncio.sleep(0)
+
+    async def stop(self) -> None:
+        await self.client.aclose()
+        await self.replica.stop()
+        await self.household.close()
+        await self.hub.close()
+
+    async def post(self, path: str, body: Any = None, key: str | None = "key-tom", **options: Any) -> httpx.Response:
+        if body is not None:
+            options["content" if isinstance(body, (bytes, str)) else "json"] = body
+        return await self.client.post(path, auth=(key, "") if key else None, **options)
+
+    async def logged(self, events: int) -> list[Record]:
+        """The log's records once there are so many."""
+        async with asyncio.timeout(20.0):
+            while self.hub.end < events:
+                await self.hub.read(self.hub.end, 1, 1.0)
+        found: list[Record] = []
+        while len(found) < self.hub.end:
+            for frame in await self.hub.read(len(found), 1 << 20, 0.0):
+                found += decode_pack(frame.pack, frame.count)
+        assert len(found) == events
+        return found
+
+    async def _keys(self, since: int) -> KeySet:
+        if not self.up:
+            raise NotReady("The control actor is away.")
+        if since >= len(self.sources):
+            await asyncio.Event().wait()
+        return KeySet(len(self.sources), self.sources)
+
+    async def _apply(self, _name: str, batches: list[Batch]) -> None:
+        await self.household.apply(batches)
+
+
+@contextlib.asynccontextmanager
+async def path(home: Path, **sections: Any) -> AsyncIterator[Path_]:
+    """A started path, stopped in order at the end."""
+    running = Path_(home, **sections)
+    await running.start()
+    try:
+        yield running
+    finally:
+        await running.stop()
