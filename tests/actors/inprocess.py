@@ -48,7 +48,7 @@ class NoPlatform:
         raise NotReady(f"{name} is not here.")
 
 
-class Path_:
+class RunningPath:
     """Replica, identities and queue, wired as the actors are."""
 
     def __init__(self, home: Path, **sections: Any) -> None:
@@ -110,9 +110,9 @@ class Path_:
 
 
 @contextlib.asynccontextmanager
-async def path(home: Path, **sections: Any) -> AsyncIterator[Path_]:
+async def path(home: Path, **sections: Any) -> AsyncIterator[RunningPath]:
     """A started path, stopped in order at the end."""
-    running = Path_(home, **sections)
+    running = RunningPath(home, **sections)
     await running.start()
     try:
         yield running
