@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from typing import Any, Protocol
 
@@ -166,8 +167,9 @@ class ActorPlatform:
 
     async def sql(self, sql: str) -> dict[str, Any]:
         """Run one query."""
+        begun = time.perf_counter()
         answer: dict[str, Any] = await self.actors.call(WAREHOUSE, "sql", sql)
-        return answer
+        return {**answer, "elapsedMs": round((time.perf_counter() - begun) * 1000, 1)}
 
     async def rejected(self, limit: int) -> list[dict[str, Any]]:
         """Events set aside, newest first."""
@@ -180,7 +182,8 @@ class ActorPlatform:
         found = await self.sql(
             f"SELECT \"offset\", source_id, identity, profile_id FROM events WHERE message_id = '{quoted}'"  # noqa: S608
         )
-        stages: dict[str, Any] = {"applied": bool(found["rows"]), "queryable": bool(found["rows"]), "delivered": {}}
+        known = bool(found["rows"])
+        stages: dict[str, Any] = {"accepted": known, "applied": known, "queryable": known, "delivered": {}}
         told: dict[str, Any] = {"messageId": message_id, "stages": stages}
         if found["rows"]:
             offset, source_id, identity, profile_id = found["rows"][0]
@@ -211,9 +214,11 @@ class ActorPlatform:
             "lastSeen": iso(found.last_seen),
         }
 
-    async def tail(self, source: str | None, identity: str | None) -> AsyncIterator[bytes]:
-        """Live events as server-sent events, from now on; a comment every few seconds keeps the line open."""
-        offset = int(await self.actors.call(QUEUE, "end"))
+    async def tail(self, source: str | None, identity: str | None, after: int | None) -> AsyncIterator[bytes]:
+        """Live events as server-sent events, from now on or after an offset; a comment every few seconds keeps the
+        line open."""
+        end = int(await self.actors.call(QUEUE, "end"))
+        offset = end if after is None else min(after + 1, end)
         yield b": connected\n\n"
         while True:
             try:

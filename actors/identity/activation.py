@@ -33,6 +33,8 @@ HandOver = Callable[[list[Entry]], Awaitable[None]]
 
 _MAX_TRANSACTION_BYTES: Final = 4 * 2**20
 _HAND_OVER_BYTES: Final = 2**20
+_SMALL_HAND_OVER_BYTES: Final = 64 * 1024
+_PACE_SECONDS: Final = 0.01  # between small hand-overs: a call costs a millisecond whatever it carries
 _LONGEST_WAIT_SECONDS: Final = 2.0
 
 
@@ -208,6 +210,8 @@ class Activation:
                 wait_seconds = 0.05
                 self._handed = entries[-1].seq
                 await self._on_thread(partial(self._graph.forget, self._handed))
+                if sum(len(row.pack) for row in entries) < _SMALL_HAND_OVER_BYTES:
+                    await asyncio.sleep(_PACE_SECONDS)
         finally:
             self._pumping = None
 

@@ -53,7 +53,7 @@ class Platform(Protocol):
     async def rejected(self, limit: int) -> list[dict[str, Any]]: ...
     async def trace(self, message_id: str) -> dict[str, Any]: ...
     async def profile(self, identity: str, kind: str, value: str) -> dict[str, Any]: ...
-    def tail(self, source: str | None, identity: str | None) -> AsyncIterator[bytes]: ...
+    def tail(self, source: str | None, identity: str | None, after: int | None) -> AsyncIterator[bytes]: ...
 
 
 class _Body(BaseModel):
@@ -183,9 +183,10 @@ def control_api(platform: Platform, token: str) -> FastAPI:
         return _json(await platform.profile(identity, kind, value))
 
     @api.get("/api/tail", dependencies=guarded)
-    async def tail(source: str | None = None, identity: str | None = None) -> StreamingResponse:
+    async def tail(request: Request, source: str | None = None, identity: str | None = None) -> StreamingResponse:
+        last = request.headers.get("last-event-id", "")  # a reader that comes back goes on where it was
         return StreamingResponse(
-            platform.tail(source, identity),
+            platform.tail(source, identity, int(last) if last.isdecimal() and len(last) < 19 else None),
             media_type="text/event-stream",
             headers={"cache-control": "no-store", "x-accel-buffering": "no"},
         )

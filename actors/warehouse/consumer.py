@@ -24,6 +24,8 @@ __all__ = ["Consumer", "LogClient"]
 log = structlog.get_logger(__name__)
 
 _READ_BYTES: Final = 2 * 2**20
+_SMALL_READ_BYTES: Final = 128 * 1024
+_PACE_SECONDS: Final = 0.02  # between small reads: a call costs a millisecond whatever it carries
 _TAIL_COMMITS: Final = 2
 _CATCH_UP_SECONDS: Final = 2.0
 _MAINTAIN_SECONDS: Final = 30.0
@@ -108,6 +110,8 @@ class Consumer:
                     self._store.take(frames)
                     async with self._taken:
                         self._taken.notify_all()
+                    if sum(len(frame.pack) for frame in frames) < _SMALL_READ_BYTES:
+                        await self._wait(_PACE_SECONDS)
             except SegmentDoError as error:
                 self.failures += 1
                 log.warning("the log could not be read", error=str(error))

@@ -8,15 +8,13 @@ from typing import Annotated, Final
 
 import typer
 
-from segment_do.cli.output import note
-
 __all__ = ["DEFAULT_HOME", "HomeOption", "JsonOption", "LimitOption", "TimeoutOption", "chosen_home", "use_home"]
 
 DEFAULT_HOME: Final = "~/.segment_do"  # as in segment_do.settings, which needs pydantic
 
 HomeOption = Annotated[
     str | None,
-    typer.Option("--home", metavar="DIR", help="Data directory of the platform; SEGMENT_DO_HOME wins where it is set."),
+    typer.Option("--home", metavar="DIR", help="Data directory of the platform, instead of SEGMENT_DO_HOME."),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 LimitOption = Annotated[int, typer.Option("--limit", min=1, max=10_000, help="Show at most so many, newest first.")]
@@ -24,12 +22,9 @@ TimeoutOption = Annotated[float, typer.Option("--timeout", min=0, help="Longest 
 
 
 def use_home(given: str | None) -> None:
-    """Let ``--home`` decide where the environment does not. Other code (``dev``, the settings) reads the environment alone."""
-    if given is None:
-        return
-    known = os.environ.setdefault("SEGMENT_DO_HOME", given)
-    if _full(known) != _full(given):
-        note(f"SEGMENT_DO_HOME is set to {known} and wins over --home {given}.")
+    """Let ``--home`` decide: what was typed wins over the environment, which is all that other code reads."""
+    if given is not None:
+        os.environ["SEGMENT_DO_HOME"] = given
 
 
 def chosen_home() -> Path:

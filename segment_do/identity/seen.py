@@ -16,11 +16,13 @@ makes the platform forget what it must still refuse.
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -321,8 +323,15 @@ class Seen:
 
     def _drop(self, runs: list[Run]) -> None:
         self._runs = [run for run in self._runs if run not in runs]
+        handles: list[int] = []
         for run in runs:
-            run.path.unlink(missing_ok=True)
+            # A failure to unlink is left for the next open, which removes what is not registered.
+            with suppress(OSError):
+                handles.append(os.open(run.path, os.O_RDONLY))
+                run.path.unlink()
+        # The last reference to a file frees its pages: 90 ms for 10 million keys. That must not be ours.
+        if handles:
+            threading.Thread(target=_close_all, args=(handles,), name="seen-drop").start()
 
     def _new_path(self) -> Path:
         path = self._path(self._next_run)
@@ -331,6 +340,11 @@ class Seen:
 
     def _path(self, identifier: int) -> Path:
         return self._folder / f"{identifier}.run"
+
+
+def _close_all(handles: list[int]) -> None:
+    for handle in handles:
+        os.close(handle)
 
 
 class _Job:

@@ -110,14 +110,14 @@ def test_source_by_id_or_name(api: Api) -> None:
 
 
 def test_home_option(api: Api, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """--home finds the platform before or after the command; SEGMENT_DO_HOME wins over it, and that is said."""
-    other = str(tmp_path / "other")
-    assert f"SEGMENT_DO_HOME is set to {home} and wins" in run("--home", other, "sources", "list").err
+    """--home names the platform before or after the command, and what was typed wins over SEGMENT_DO_HOME."""
+    monkeypatch.setenv("SEGMENT_DO_HOME", str(tmp_path / "other"))
     for args in (["--home", str(home), "sources", "list"], ["sources", "list", "--home", str(home)]):
-        monkeypatch.delenv("SEGMENT_DO_HOME")
+        monkeypatch.setenv("SEGMENT_DO_HOME", str(tmp_path / "other"))
         ran = run(*args)
         assert ran.code == 0, ran
-        assert "wins" not in ran.err
+    monkeypatch.setenv("SEGMENT_DO_HOME", str(home))
+    assert run("--home", str(tmp_path / "other"), "sources", "list").code == 1
 
 
 def test_find_again_keeps_what_is_known(api: Api, home: Path) -> None:

@@ -67,14 +67,14 @@ def meaning(events: list[Record]) -> dict[tuple[str, str], Profile]:
         body = msgspec.json.decode(event.payload)
         ids = [("user_id", event.user_id)] if event.user_id else []
         ids += [("anonymous_id", event.anonymous_id)] if event.anonymous_id else []
-        owner: tuple[str, str] = ids[0]  # type: ignore[assignment]
+        owner: tuple[str, str] = ids[0]
         target = owner
         if event.type == "group":
             target = ("group_id", str(body["groupId"]))
             groups.setdefault(owner, set()).add(target[1])
             ids.append(target)
         for each in ids:
-            seen.setdefault(each, []).append(event.timestamp)  # type: ignore[arg-type]
+            seen.setdefault(each, []).append(event.timestamp)
         if event.user_id and event.anonymous_id:
             link = (event.timestamp, event.message_id, event.user_id)
             links[event.anonymous_id] = min(links.get(event.anonymous_id, link), link)

@@ -176,11 +176,12 @@ class GraphMachine(RuleBasedStateMachine):
 
     @rule(step=st.sampled_from(STEPS))
     def crash_in_maintenance(self, step: str) -> None:
-        self.crash_at, self.image = step, None
+        self.crash_at = step
         assert self.graph.maintain(30)
         self.crash_at = None
-        if self.image is not None:
-            self.become(self.image)
+        image, self.image = self.image, None
+        if image is not None:
+            self.become(image)
 
     @rule()
     def crash(self) -> None:
@@ -205,5 +206,5 @@ class GraphMachine(RuleBasedStateMachine):
         assert {ids: shown(self.graph.profile(*ids)) for ids in expected} == expected
 
 
-GraphMachine.TestCase.settings = settings(max_examples=40, stateful_step_count=30, deadline=None)
+GraphMachine.TestCase.settings = settings(max_examples=25, stateful_step_count=30, deadline=None)
 TestGraphMachine = GraphMachine.TestCase

@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 from segment_do.errors import StorageFailed
-from segment_do.identity import runs as runs_module
 from segment_do.identity import seen as seen_module
 from tests.segment_do.identity.events import apply, identify, meaning, open_graph, outbox_ids, record, shown
 
@@ -138,7 +137,7 @@ def test_a_disk_that_fills_in_the_middle_of_a_run_leaves_no_file(
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     with monkeypatch.context() as patch:
-        patch.setattr(runs_module.os, "pwrite", full)
+        patch.setattr(os, "pwrite", full)
         with pytest.raises(StorageFailed, match="No space left"):
             graph.maintain(30)
     assert list((tmp_path / "seen").iterdir()) == []

@@ -7,16 +7,17 @@ from pathlib import Path
 
 import pytest
 
+from segment_do.events.record import Record
 from segment_do.identity import traits as traits_module
 from segment_do.identity.ids import Unusable
 from segment_do.identity.traits import read_group, read_traits
 from tests.segment_do.identity.events import NOON, apply, identify, open_graph, record
 
 
-def traits_of(folder: Path, *batches: list[object]) -> dict[str, str]:
+def traits_of(folder: Path, *batches: list[Record]) -> dict[str, str]:
     graph = open_graph(folder)
     for batch in batches:
-        apply(graph, *batch)  # type: ignore[arg-type]
+        apply(graph, *batch)
     found = graph.profile("user_id", "u")
     graph.close()
     assert found is not None
