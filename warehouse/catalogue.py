@@ -10,7 +10,7 @@ is written, atomically, before each commit that needs it::
 Bounded: :data:`NAMES_MAX` names of each kind, each at most :data:`NAME_LENGTH_MAX` characters. Names beyond are not
 columns; ``properties->>'name'`` reads them all the same.
 
-Measured: 0.8 µs an event of five properties (msgspec decodes all objects of a batch in one call, then one dictionary
+Measured: 0.75 µs an event of five properties (msgspec decodes all objects of a batch in one call, then one dictionary
 look-up a value). Arrow's ``read_json`` took 0.5 but fails on a batch with conflicting types, which one client can send
 for ever.
 """
@@ -30,6 +30,9 @@ __all__ = ["NAMES_MAX", "NAME_LENGTH_MAX", "SEED", "Catalogue", "Kind", "SqlType
 
 NAMES_MAX = 2_000
 NAME_LENGTH_MAX = 200
+
+_OBJECTS_AT_ONCE = 1_000
+"""Twice as fast as fifty thousand at once: their memory stays in the processor's cache."""
 
 Kind = Literal["properties", "traits"]
 SqlType = Literal["BIGINT", "DOUBLE", "BOOLEAN", "VARCHAR", "JSON"]
@@ -109,8 +112,10 @@ class Catalogue:
 
     def observe(self, kind: Kind, objects: Sequence[bytes]) -> None:
         """Learn the keys of JSON objects. What is no object is passed over."""
-        if not objects:
-            return
+        for at in range(0, len(objects), _OBJECTS_AT_ONCE):
+            self._observe(kind, objects[at : at + _OBJECTS_AT_ONCE])
+
+    def _observe(self, kind: Kind, objects: Sequence[bytes]) -> None:
         try:
             decoded: Iterable[dict[str, Any]] = _objects.decode(b"[" + b",".join(objects) + b"]")
         except _UNREADABLE:
@@ -122,7 +127,7 @@ class Catalogue:
                 cls = value.__class__
                 held = known(name)
                 if held is not None and cls in held:
-                    if cls is not int or low <= value < high or held is _EVERYTHING or float in held:
+                    if cls is not int or low <= value < high or float in held:
                         continue
                     cls = float
                 if cls is int and not low <= value < high:

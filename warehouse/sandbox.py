@@ -28,7 +28,7 @@ import pyarrow as pa
 
 from segment_do.errors import QueryRefused
 from warehouse.schema import ARROW
-from warehouse.statement import Statement, parse
+from warehouse.statement import Statement, parse, render
 from warehouse.values import json_rows, selected
 from warehouse.views import STORE, PropertyColumns, literal, store_view, table_view, tail_name
 from warehouse.wire import ANSWER_BYTES_MAX, READY, Answer, Ask, Failure, Limits
@@ -121,7 +121,6 @@ def _lock(connection: duckdb.DuckDBPyConnection, files: list[str]) -> None:
 
 class _Bound(NamedTuple):
     sql: str
-    """DuckDB's own rendering of the tree that was judged: what runs is what was judged."""
     columns: list[str]
     types: list[str]
 
@@ -176,11 +175,9 @@ def _starred(connection: duckdb.DuckDBPyConnection, statement: Statement, expose
 
 
 def _rendered(connection: duckdb.DuckDBPyConnection, tree: dict[str, Any]) -> _Bound:
-    row = connection.execute("SELECT json_deserialize_sql(?::JSON)", [msgspec.json.encode(tree).decode()]).fetchone()
-    if row is None:
-        raise QueryRefused("Only SELECT may run here.")
-    relation = connection.sql(row[0])
-    return _Bound(row[0], list(relation.columns), [str(kind) for kind in relation.types])
+    sql = render(connection, tree)
+    relation = connection.sql(sql)
+    return _Bound(sql, list(relation.columns), [str(kind) for kind in relation.types])
 
 
 def _run(connection: duckdb.DuckDBPyConnection, bound: _Bound, limits: Limits) -> Answer:

@@ -20,7 +20,7 @@ import msgspec
 from segment_do.errors import QueryRefused
 from warehouse.schema import COLUMNS
 
-__all__ = ["Statement", "parse"]
+__all__ = ["Statement", "parse", "render"]
 
 _LENGTH_MAX = 100_000
 
@@ -122,6 +122,13 @@ def parse(connection: duckdb.DuckDBPyConnection, sql: str) -> Statement:
         # DuckDB would list what is registered for the views, too.
         return parse(connection, _SHOW_TABLES)
     return Statement(tree)
+
+
+def render(connection: duckdb.DuckDBPyConnection, tree: dict[str, Any]) -> str:
+    """The text that DuckDB makes of a tree. It is what runs: nothing that was not judged can be in it."""
+    row = connection.execute("SELECT json_deserialize_sql(?::JSON)", [msgspec.json.encode(tree).decode()]).fetchone()
+    assert row is not None
+    return str(row[0])
 
 
 def _unparsed(tree: dict[str, Any]) -> QueryRefused:

@@ -16,6 +16,7 @@ from __future__ import annotations
 import contextlib
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from pyiceberg.catalog.sql import SqlCatalog
 from pyiceberg.exceptions import NamespaceAlreadyExistsError, NoSuchTableError
@@ -66,7 +67,7 @@ def open_catalog(directory: Path) -> SqlCatalog:
     new = not path.exists()
     catalog = SqlCatalog(
         _NAMESPACE,
-        uri=f"sqlite:///{path}",
+        uri=f"sqlite:///{quote(str(path))}",  # SQLAlchemy takes it apart as a URL
         warehouse=str(directory),
         **{"py-io-impl": "warehouse.durable_io.DurableFileIO"},
     )

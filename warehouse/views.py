@@ -29,7 +29,9 @@ def identifier(name: str) -> str:
 
 def literal(text: str) -> str:
     """A string as SQL has it."""
-    return "'" + text.replace("'", "''") + "'"
+    quoted = "'" + text.replace("'", "''") + "'"
+    # The parser takes a NUL for the end of the text.
+    return quoted if "\0" not in quoted else "(" + quoted.replace("\0", "' || chr(0) || '") + ")"
 
 
 def tail_name(table: TableName) -> str:

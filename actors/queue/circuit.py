@@ -1,7 +1,7 @@
 """When a whole destination pauses, because trying event after event would only fail them all.
 
 After ``FAILURES`` failures in a row the destination pauses; the pause doubles from ``retry_first_seconds`` to
-``retry_max_seconds`` with each one. After a pause one event is tried: one from the log, and one of those that wait
+``retry_max_seconds`` with each one. After a pause one event from the log is tried, and at most one of those that wait
 for another attempt. They are different ones each time, so an event that the receiver can never digest cannot keep
 the destination closed. The first success opens it wholly. A 429 or 503 with ``Retry-After`` pauses it for that long,
 whatever succeeds meanwhile.

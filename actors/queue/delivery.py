@@ -109,9 +109,7 @@ class Delivery:
         A destination that has no cursor gets one here: the log's end. What is written later is for it.
         """
         if not self._running:
-            cursor = await self._ledger.ensure_cursor(self._id, self._reader.end)
-            # Behind the end of a log that lost its tail, a cursor would step over new events.
-            self._begin(min(cursor, self._reader.end), await self._ledger.counts(self._id))
+            await self._load()
 
     async def run(self) -> None:
         """Deliver until :meth:`stop`. May be cancelled at any point.
@@ -122,11 +120,11 @@ class Delivery:
             StorageFailed: stopped while the ledger could not be written.
         """
         assert not self._running, "one run at a time"
-        await self.load()
         self._running = True
         self._stop_asked.clear()
         self._stopped.clear()
         try:
+            await self._load()
             async with asyncio.TaskGroup() as loops:
                 loops.create_task(self._deliver_fresh())
                 loops.create_task(self._deliver_retries())
@@ -439,6 +437,11 @@ class Delivery:
         return cursor - target
 
     # State
+
+    async def _load(self) -> None:
+        cursor = await self._ledger.ensure_cursor(self._id, self._reader.end)
+        # Behind the end of a log that lost its tail, a cursor would step over new events.
+        self._begin(min(cursor, self._reader.end), await self._ledger.counts(self._id))
 
     def _begin(self, cursor: int, counts: Counts) -> None:
         self._cursor = cursor

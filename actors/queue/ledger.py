@@ -15,6 +15,7 @@ kept by the delivery, which does not start what it might not be able to set asid
 from __future__ import annotations
 
 import asyncio
+import os
 import sqlite3
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -92,6 +93,13 @@ class Ledger:
             StorageFailed: it cannot be made, read or written.
             CorruptData: it is not a ledger, or a newer version's.
         """
+        try:
+            # Ours alone to read. Never opened here when it is there: closing it would release SQLite's own locks.
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+        except FileExistsError:
+            pass
+        except OSError as error:
+            raise StorageFailed(f"The ledger of deliveries cannot be made: {error.strerror}.") from error
         try:
             db = await aiosqlite.connect(path, isolation_level=None, timeout=wait_seconds)
         except sqlite3.Error as error:

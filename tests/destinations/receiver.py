@@ -104,7 +104,7 @@ class Receiver:
     def ids(self) -> list[str]:
         return [name for got in self.got for name in got.ids]
 
-    async def until(self, condition: Callable[[], bool], seconds: float = 10) -> None:
+    async def until(self, condition: Callable[[], bool], seconds: float = 30) -> None:
         """Wait until the condition holds, looked at after every request."""
         async with asyncio.timeout(seconds), self._more:
             await self._more.wait_for(condition)

@@ -23,7 +23,7 @@ def stored(platform: Platform, identity: str, events: int) -> list[list[Any]]:
     """(message_id, type, user_id, event) of an identity once there are so many; each look waits for the newest event."""
     for _ in range(100):
         rows = platform.sql(
-            f"SELECT message_id, type, user_id, event FROM events WHERE identity = '{identity}' ORDER BY type"  # noqa: S608
+            f"SELECT message_id, type, user_id, event FROM events WHERE identity = '{identity}' ORDER BY type"
         )
         if len(rows) >= events:
             return rows

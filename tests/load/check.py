@@ -129,7 +129,7 @@ def sampled_profiles(
     api: Callable[[str, str], Any], facts: Mapping[tuple[str, str], list[Fact]], keys: Iterable[tuple[str, str]]
 ) -> list[Violation]:
     """Read these users' profiles and check each."""
-    found: list[Violation] = []
+    found: dict[str, list[str]] = {}
     for identity, user in keys:
         path = f"/api/profiles/{quote(identity, safe='')}/user_id:{quote(user, safe='')}"
         try:
@@ -138,8 +138,9 @@ def sampled_profiles(
             if error.response.status_code != 404:
                 raise
             profile = None
-        found.extend(check_profile(facts[identity, user], profile))
-    return found
+        for violation in check_profile(facts[identity, user], profile):
+            found.setdefault(violation.promise, []).extend(violation.ids)
+    return _violations(*found.items())
 
 
 def wait_until_quiet(

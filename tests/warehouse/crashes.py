@@ -15,6 +15,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -43,13 +44,12 @@ def commit_range(writer: Writer, lo: int, hi: int, *, mixed: bool = True) -> Non
 
 def found(writer: Writer) -> dict[str, Any]:
     """What the tables hold: their offsets in order."""
-    offsets = {name: sorted(_offsets(writer, name)) for name in TABLES}
-    return {"committed": writer.committed, **offsets}
+    return {"committed": writer.committed} | {str(name): sorted(_offsets(writer, name)) for name in TABLES}
 
 
 def _offsets(writer: Writer, name: TableName) -> list[int]:
     files = writer.snapshots()[1][name].files
-    return [n for file in files for n in pq.read_table(file.path, columns=["offset"])["offset"].to_pylist()]
+    return [int(n or 0) for file in files for n in pq.read_table(file.path, columns=["offset"])["offset"].to_pylist()]
 
 
 def steps(work: Callable[[], None], die_at: int | None) -> list[str]:
@@ -68,7 +68,7 @@ def steps(work: Callable[[], None], die_at: int | None) -> list[str]:
             step(_kind(os.path.basename(file._path)))
         close(file)
 
-    durable_io._SyncedFile.close = closing  # type: ignore[method-assign]
+    durable_io._SyncedFile.close = closing  # type: ignore[method-assign, assignment]
     event.listen(Session, "before_commit", lambda _session: step("before catalog"))
     event.listen(Session, "after_commit", lambda _session: step("after catalog"))
     work()
@@ -134,7 +134,7 @@ def main(scenario: str, directory: Path) -> None:
     for die_at in (None, *range(1, len(names) + 1)):
         shutil.rmtree(home)
         shutil.copytree(kept, home)
-        killed, _ = forked(lambda die_at=die_at: run(home, die_at))
+        killed, _ = forked(partial(run, home, die_at))
         _, result = forked(lambda: after(home))
         step = "none" if die_at is None else names[die_at - 1]
         print(json.dumps({"step": step, "killed": killed, "result": result}), flush=True)  # noqa: T201

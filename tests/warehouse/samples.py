@@ -35,7 +35,13 @@ def record(number: int = 0, payload: dict[str, Any] | bytes | None = None, **cha
 
 def rejected(number: int = 0, *, payload: str = "{}", index: int | None = 0) -> Record:
     """An event that was set aside."""
-    reason = {"code": "missing_event", "message": "event is missing", "index": index, "type": "track", "payload": payload}
+    reason = {
+        "code": "missing_event",
+        "message": "event is missing",
+        "index": index,
+        "type": "track",
+        "payload": payload,
+    }
     return record(number, reason, type=REJECTED, event="missing_event", user_id=None)
 
 

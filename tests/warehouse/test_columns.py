@@ -97,7 +97,9 @@ def test_write_key_is_taken_out_of_what_was_set_aside(payload: str) -> None:
 
 def test_rejected_rows_carry_the_reason() -> None:
     """Set-aside events go to their own table, the others around them stay in order with their offsets."""
-    rows = rows_of([frame(0, [record(0), rejected(1, payload='{"x":1}'), record(2)]), frame(3, [rejected(3)], "ralph")], 0)
+    rows = rows_of(
+        [frame(0, [record(0), rejected(1, payload='{"x":1}'), record(2)]), frame(3, [rejected(3)], "ralph")], 0
+    )
     assert rows.events["offset"].to_pylist() == [0, 2]
     first, second = rows.rejected.to_pylist()
     assert second["identity"] == "ralph"

@@ -106,7 +106,7 @@ async def test_a_caller_that_goes_away_stops_its_query(engine: Engine) -> None:
     await engine.run("SELECT 1", view())
     (worker,) = children()
     query = asyncio.ensure_future(engine.run(BOMB, view()))
-    await asyncio.sleep(0.05)
+    await until(lambda: engine._busy)
     query.cancel()
     with pytest.raises(asyncio.CancelledError):
         await query
@@ -119,7 +119,7 @@ async def test_a_crash_is_an_answer(engine: Engine) -> None:
     await engine.run("SELECT 1", view(rows))
     (worker,) = children()
     query = asyncio.ensure_future(engine.run(BOMB, view(rows)))
-    await asyncio.sleep(0.05)
+    await until(lambda: engine._busy)
     os.kill(worker, signal.SIGKILL)
     with pytest.raises(QueryRefused, match="ended its process"):
         await query
@@ -157,7 +157,7 @@ async def test_closing_ends_what_runs() -> None:
     engine = Engine(WarehouseSettings())
     await engine.warm()
     query = asyncio.ensure_future(engine.run(BOMB, view(ARROW["events"].empty_table())))
-    await asyncio.sleep(0.05)
+    await until(lambda: engine._busy)
     await engine.close()
     with pytest.raises(NotReady):
         await query

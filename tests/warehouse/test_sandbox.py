@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from segment_do.settings import WarehouseSettings
@@ -314,7 +315,7 @@ def test_the_engine_is_locked_behind_the_judge(tmp_path: Path, sql: str) -> None
 
     rows_of_python = pa.table({"x": [1]})
     file, secret = tmp_path / "data.parquet", tmp_path / "secret"
-    pa.parquet.write_table(rows_of_python, file)
+    pq.write_table(rows_of_python, file)
     secret.write_text("secret")
     before = {path: path.read_bytes() for path in tmp_path.iterdir()}
     with _new_database(LIMITS) as connection:

@@ -59,7 +59,9 @@ def test_killed_at_any_step_every_offset_is_there_once(tmp_path: Path) -> None:
         done = number in (0, 12)
         assert result["left"]["committed"] == (10 if done else 4), run["step"]
         assert result["left"]["events"] == [n for n in every["events"] if n < (10 if done else 4)]
-        assert result["left"]["rejected"] == [n for n in every["rejected"] if n < (10 if number == 0 or number >= 6 else 4)]
+        assert result["left"]["rejected"] == [
+            n for n in every["rejected"] if n < (10 if number == 0 or number >= 6 else 4)
+        ]
         assert result["went_on"] == {"committed": 20, **every}
         assert result["maintained"] == {"committed": 20, **every}
         assert result["dead"] == 0

@@ -119,7 +119,7 @@ def config(destination: str = "d1", source_id: str | None = None) -> Destination
     return DestinationConfig(id=destination, type="webhook", source_id=source_id, name="Hook", settings={})
 
 
-async def until(condition: Callable[[], Any], seconds: float = 10) -> None:
+async def until(condition: Callable[[], Any], seconds: float = 30) -> None:
     """Let the loop turn until the condition holds; ``seconds`` only bound a test that fails."""
     end = time.monotonic() + seconds
     while not condition():

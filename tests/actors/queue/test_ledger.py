@@ -106,6 +106,7 @@ async def test_file_is_synced_at_every_commit(ledger: Ledger, tmp_path: Path) ->
     assert await ledger._rows("PRAGMA journal_mode") == [("wal",)]
     await passed(ledger, 0, 1)
     assert not (tmp_path / "ledger.db-shm").exists()
+    assert (tmp_path / "ledger.db").stat().st_mode & 0o777 == 0o600
     other = sqlite3.connect(tmp_path / "ledger.db", timeout=0)
     with pytest.raises(sqlite3.OperationalError, match="locked"):
         other.execute("SELECT * FROM cursors")
@@ -340,4 +341,4 @@ class LedgerAgainstModel(RuleBasedStateMachine):
 
 
 TestLedgerAgainstModel = LedgerAgainstModel.TestCase
-TestLedgerAgainstModel.settings = hypothesis_settings(max_examples=25, stateful_step_count=20, deadline=None)
+TestLedgerAgainstModel.settings = hypothesis_settings(max_examples=15, stateful_step_count=15, deadline=None)
