@@ -24,7 +24,7 @@ from segment_do.errors import Busy, NotReady, QueryRefused, QueryTimedOut
 from segment_do.settings import WarehouseSettings
 from warehouse.catalogue import SqlType
 from warehouse.schema import TableName
-from warehouse.wire import READY, Answer, Ask, Batch, Limits, Table
+from warehouse.wire import ANSWER_BYTES_MAX, READY, Answer, Ask, Batch, Limits, Table
 
 __all__ = ["Engine", "View"]
 
@@ -75,6 +75,8 @@ class Engine:
         """
         if self._closed:
             raise NotReady("The warehouse is closing.")
+        if not sql.isascii() and sql != sql.encode("utf-8", "replace").decode():
+            raise QueryRefused("The SQL is not Unicode text.")
         if self._waiting >= _WAITING_MAX:
             raise Busy(f"{_WAITING_MAX} queries wait already.", hint="Try again in a second.")
         self._waiting += 1
@@ -202,6 +204,8 @@ class _Worker:
         await stdin.drain()
         self._has, self._catalogue_version = live, view.catalogue_version
         (length,) = struct.unpack("<Q", await stdout.readexactly(8))
+        if length > 2 * ANSWER_BYTES_MAX:
+            raise EOFError("more than any answer may have")
         return msgspec.json.decode(await stdout.readexactly(length), type=Answer)
 
     async def _loaded(self, stdout: asyncio.StreamReader) -> None:

@@ -37,6 +37,9 @@ _COMPACT_BYTES_MAX = 128 * 2**20
 
 _DELETIONS_MAX = 2_000
 
+_SUFFIXES = (".parquet", ".avro", ".metadata.json")
+"""What Iceberg writes; a file of any other kind is somebody else's."""
+
 
 class Report(NamedTuple):
     """What one call did."""
@@ -62,24 +65,26 @@ class Maintenance:
         Raises:
             StorageFailed: the disk or the catalog failed. Nothing is lost; the next round goes on.
         """
-        compacted = expired = deleted = 0
+        done = dict.fromkeys(("compacted", "expired", "deleted"), 0)
         for name in TABLES:
-            # One turn a step: a commit that waits gets in between. Deletion comes first, so that it never meets
-            # files that this very round has replaced.
-            with self._writer.turn:
-                deleted += self._delete(name, now)
-            with self._writer.turn:
-                compacted += self._guarded(name, self._compact)
-            with self._writer.turn:
-                expired += self._guarded(name, self._expire)
-        return Report(compacted, expired, deleted)
+            # Deletion comes first, so that it never meets files that this very round has replaced.
+            done["deleted"] += self._step(name, lambda table: self._delete(table, now))
+            done["compacted"] += self._step(name, self._compact)
+            done["expired"] += self._step(name, self._expire)
+        return Report(done["compacted"], done["expired"], done["deleted"])
 
-    def _guarded(self, name: TableName, step: Callable[[TableName], int]) -> int:
-        try:
-            return step(name)
-        except Exception as error:
+    def _step(self, name: TableName, step: Callable[[TableName], int]) -> int:
+        # One turn a step: a commit that waits gets in between.
+        with self._writer.turn:
+            if self._writer.closed:
+                return 0
+            # As the catalog has it now, for what no metadata names is going to be deleted.
             self._writer.reload(name)
-            raise StorageFailed(f"Maintenance of the table {name} failed: {error}") from error
+            try:
+                return step(name)
+            except Exception as error:
+                self._writer.reload(name)
+                raise StorageFailed(f"Maintenance of the table {name} failed: {error}") from error
 
     def _compact(self, name: TableName) -> int:
         settings = self._writer.settings
@@ -175,6 +180,8 @@ def _files_below(folder: str) -> list[tuple[str, float]]:
     found: list[tuple[str, float]] = []
     for root, _, names in os.walk(folder):
         for file in names:
+            if not file.endswith(_SUFFIXES):
+                continue
             path = os.path.join(root, file)
             try:
                 found.append((path, os.stat(path).st_mtime))

@@ -89,7 +89,7 @@ class Sandbox:
                 return _run(connection, _bound(connection, statement, self._columns), ask.limits)
         except QueryRefused as error:
             return Answer(failure=Failure(error.message, error.hint))
-        except (duckdb.Error, MemoryError, OverflowError, ValueError) as error:
+        except (duckdb.Error, MemoryError, OverflowError, RuntimeError, ValueError) as error:
             spent = isinstance(error, (duckdb.OutOfMemoryException, MemoryError))
             return Answer(failure=_told(error, files, self._columns), spent=spent)
 

@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from segment_do.errors import NotReady
+from segment_do.errors import NotReady, StorageFailed
 from segment_do.settings import WarehouseSettings
 from warehouse.catalogue import Catalogue
 from warehouse.columns import Frame, rows_of
@@ -192,7 +192,10 @@ class WarehouseStore:
 
     def _write(self, pieces: list[_Piece], columns: tuple[int, bytes] | None) -> None:
         if columns is not None:
-            self._catalogue.save(columns)
+            try:
+                self._catalogue.save(columns)
+            except OSError as error:
+                raise StorageFailed(f"The property catalogue could not be written: {error}") from error
         rows = {name: pa.concat_tables([piece.rows[name] for piece in pieces]) for name in TABLES}
         self._writer.commit(rows, pieces[-1].hi)
 

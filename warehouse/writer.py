@@ -27,7 +27,7 @@ from pyiceberg.catalog.sql import SqlCatalog
 from pyiceberg.exceptions import CommitFailedException
 from pyiceberg.table import Table
 
-from segment_do.errors import CorruptData, OwnershipLost, SegmentDoError, StorageFailed
+from segment_do.errors import CorruptData, NotReady, OwnershipLost, SegmentDoError, StorageFailed
 from segment_do.settings import WarehouseSettings
 from warehouse.durable_io import make_directories
 from warehouse.schema import OFFSET, TABLES, TableName
@@ -93,6 +93,8 @@ class Writer:
             OwnershipLost: somebody else has written to the tables.
         """
         with self._turn:
+            if self.closed:
+                raise NotReady("The warehouse is closed.")
             for name in tuple(self._unknown):
                 self.reload(name)
             if hi < self.committed:
@@ -144,20 +146,32 @@ class Writer:
         self._unknown.discard(name)
 
     def snapshots(self) -> tuple[int, dict[TableName, Snapshot]]:
-        """Both tables at one moment, and the moment's number: of two, the higher is the later."""
+        """Both tables at one moment, and the moment's number: of two, the higher is the later.
+
+        Raises:
+            StorageFailed: their metadata cannot be read now.
+        """
         with self._turn:
             self._looks += 1
-            return self._looks, {name: self.manifests.snapshot(table) for name, table in self.tables.items()}
+            try:
+                return self._looks, {name: self.manifests.snapshot(table) for name, table in self.tables.items()}
+            except OSError as error:
+                raise StorageFailed(f"The warehouse's metadata could not be read: {error}") from error
 
     @property
     def turn(self) -> threading.Lock:
         """The lock under which maintenance changes the tables, so that it never runs beside a commit."""
         return self._turn
 
+    @property
+    def closed(self) -> bool:
+        """Whether the warehouse was given back. Whoever has the turn looks before writing."""
+        return self._lock < 0
+
     def close(self) -> None:
         """Give the warehouse back. Waits for what is running."""
         with self._turn:
-            if self._lock >= 0:
+            if not self.closed:
                 self._catalog.close()
                 os.close(self._lock)
                 self._lock = -1

@@ -76,6 +76,13 @@ async def test_answers_and_keeps_the_tail(engine: Engine) -> None:
     assert len(children()) == 1
 
 
+async def test_text_that_is_no_unicode_is_refused(engine: Engine) -> None:
+    """A lone surrogate cannot be sent to anybody."""
+    with pytest.raises(QueryRefused, match="Unicode"):
+        await engine.run("SELECT '\ud83d'", view())
+    assert (await engine.run("SELECT 'ü\U0001f600'", view()))["rows"] == [["ü\U0001f600"]]
+
+
 async def test_two_run_at_once_and_the_others_wait(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     """There are two workers at most; callers beyond the bound of waiting ones are told to come back."""
     monkeypatch.setattr("warehouse.engine._WAITING_MAX", 2)

@@ -81,13 +81,13 @@ def test_snapshots_expire_and_the_mark_stays(writer: Writer) -> None:
 
 def test_manifests_stay_few(writer: Writer) -> None:
     """Appends merge their manifests, so a snapshot never has more than a few dozen."""
-    for lo in range(40):
+    for lo in range(34):
         commit(writer, lo, lo + 1)
     table = writer.tables["events"]
     snapshot = table.metadata.current_snapshot()
     assert snapshot is not None
     assert len(snapshot.manifests(table.io)) <= 32
-    assert writer.snapshots()[1]["events"].rows == 40
+    assert writer.snapshots()[1]["events"].rows == 34
 
 
 def test_replaced_files_stay_for_the_queries_that_read_them(writer: Writer) -> None:
@@ -124,6 +124,30 @@ def test_orphans_of_a_crash_are_deleted_when_they_are_old(writer: Writer) -> Non
     assert (old.exists(), new.exists()) == (False, True)
     assert maintenance.run(NOW + 61).deleted_files == 1
     assert not new.exists()
+
+
+def test_nothing_live_is_deleted_after_an_unknown_outcome(writer: Writer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Dead is what the catalog does not name now, not what this process remembers of it."""
+    commit(writer, 0, 1)
+    stale = writer.tables["events"]
+    commit(writer, 1, 2)
+    writer.tables["events"] = stale
+    for path in (writer.directory / "events").rglob("*.*"):
+        os.utime(path, (1, 1))
+    somebody_elses = writer.directory / "events" / "notes.txt"
+    somebody_elses.write_text("mine")
+    os.utime(somebody_elses, (1, 1))
+    assert Maintenance(writer, grace_seconds=0).run(NOW).deleted_files == 0
+    assert found(writer)["events"] == [0, 1]
+    assert somebody_elses.exists()
+
+
+def test_a_closed_warehouse_is_left_alone(writer: Writer) -> None:
+    """Maintenance that is still running when the warehouse is given back writes nothing more."""
+    for lo in range(3):
+        commit(writer, lo, lo + 1)
+    writer.close()
+    assert Maintenance(writer).run(NOW) == Report()
 
 
 def test_failure_loses_nothing(writer: Writer, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -148,10 +149,11 @@ def test_an_outcome_that_cannot_be_looked_up_is_looked_up_later(
 def test_a_second_writer_is_noticed(writer: Writer) -> None:
     """Should the lock ever fail, rows are not stored twice: the writer that loses stops."""
     commit(writer, 0, 1)
-    zombie = Writer(writer.directory, writer.settings, writer._catalog, -1)
+    zombie = Writer(writer.directory, writer.settings, writer._catalog, os.open(os.devnull, os.O_RDONLY))
     commit(writer, 1, 3)
     with pytest.raises(OwnershipLost, match="from offset 1 to 3"):
         commit(zombie, 1, 3)
+    zombie.close()
     assert found(writer)["events"] == [0, 1, 2]
 
 
