@@ -13,6 +13,7 @@ from actors.identity.household import Household
 from actors.ingress.dispatcher import decode_batches
 from actors.logs import configure_logs
 from actors.naming import NAMESPACE, QUEUE
+from actors.priority import give_way
 from actors.queue.actor import make_queue
 from actors.queue.log import Entry
 from segment_do.settings import Settings
@@ -26,6 +27,7 @@ class IdentityActor:
 
     async def __init__(self, settings: Settings, name: str) -> None:  # type: ignore[misc]  # Ray awaits it
         configure_logs(settings, name)
+        give_way()
         self._actors = Actors(lambda _name: make_queue(settings))
         self._household = Household(settings, self._hand_over)
         # A pool's actors stay; a dedicated one leaves with its identity and comes back with the next event.

@@ -12,6 +12,7 @@ from actors.calls import Actors
 from actors.control.actor import make_control
 from actors.logs import configure_logs
 from actors.naming import CONTROL, NAMESPACE, QUEUE
+from actors.priority import give_way
 from actors.queue.frame import Frame
 from actors.queue.hub import Hub
 from actors.queue.log import Entry
@@ -28,6 +29,7 @@ class QueueActor:
 
     async def __init__(self, settings: Settings) -> None:  # type: ignore[misc]  # Ray awaits it
         configure_logs(settings, QUEUE)
+        give_way()
         self._control = Actors(lambda _name: make_control(settings))
         self._hub = await Hub.open(settings)
         self._version = -1

@@ -11,6 +11,7 @@ import ray
 from actors.calls import Actors
 from actors.logs import configure_logs
 from actors.naming import NAMESPACE, QUEUE, WAREHOUSE
+from actors.priority import give_way
 from actors.queue.actor import make_queue
 from actors.queue.frame import Frame
 from actors.warehouse.consumer import Consumer
@@ -43,6 +44,7 @@ class WarehouseActor:
 
     async def __init__(self, settings: Settings) -> None:  # type: ignore[misc]  # Ray awaits it
         configure_logs(settings, WAREHOUSE)
+        give_way()
         store = await WarehouseStore.open(settings.paths.warehouse, settings.warehouse)
         self._consumer = Consumer(store, _Queue(settings), settings.warehouse)
         self._running = asyncio.create_task(self._consumer.run())
