@@ -197,7 +197,10 @@ class Activation:
                     continue
                 try:
                     await self._hand_over(
-                        [Entry(self.identity, self._graph.epoch, row.seq, row.count, row.pack) for row in entries]
+                        [
+                            Entry(self.identity, self._graph.born, self._graph.epoch, row.seq, row.count, row.pack)
+                            for row in entries
+                        ]
                     )
                 except OwnershipLost:
                     self.closed = True

@@ -5,8 +5,8 @@ counted as skipped or dropped, at the bounds that say so). A batch's outcome, th
 dead letters and counters, is one transaction, synced (FULL) before the call returns. Retries and dead letters keep
 the event's bytes, so that the log may forget them.
 
-One connection, held exclusively: a second process that opens the file is refused. A transaction that has begun is
-finished even when its caller is cancelled; the next one waits for it.
+One connection, held exclusively: a second process that opens the file is refused. A transaction is one call in the
+connection's thread: it is made whole or not at all, also when its caller is cancelled, and calls follow one another.
 
 Bounds: ``max_dead_letters`` a destination, the oldest go first and are counted in ``dropped``. ``max_retrying`` is
 kept by the delivery, which does not start what it might not be able to set aside.
@@ -14,10 +14,9 @@ kept by the delivery, which does not start what it might not be able to set asid
 
 from __future__ import annotations
 
-import asyncio
 import os
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -30,7 +29,11 @@ from segment_do.errors import CorruptData, OwnershipLost, StorageFailed
 
 __all__ = ["Counts", "DeadLetter", "Ledger", "Retry"]
 
-Step = tuple[str, Iterable[Sequence[Any]]]
+Step = tuple[str, Sequence[Sequence[Any]]]
+"""A statement, and the rows it is run for."""
+Question = tuple[str, Sequence[Any]]
+TRANSACTION = "a transaction"
+"""In place of a statement: the parameters are steps, and a question asked after them."""
 
 
 class Retry(msgspec.Struct, frozen=True):
@@ -81,8 +84,6 @@ class Ledger:
 
     def __init__(self, connection: aiosqlite.Connection) -> None:
         self._db = connection
-        self._lock = asyncio.Lock()
-        self._under_way: set[asyncio.Task[Any]] = set()
 
     @classmethod
     async def open(cls, path: str | Path, *, wait_seconds: float = 5.0) -> Ledger:
@@ -101,7 +102,7 @@ class Ledger:
         except OSError as error:
             raise StorageFailed(f"The ledger of deliveries cannot be made: {error.strerror}.") from error
         try:
-            db = await aiosqlite.connect(path, isolation_level=None, timeout=wait_seconds)
+            db = await aiosqlite.connect(path, isolation_level=None, timeout=wait_seconds, factory=_Connection)
         except sqlite3.Error as error:
             raise _named(error) from error
         try:
@@ -116,8 +117,7 @@ class Ledger:
 
     async def close(self) -> None:
         """Finish what has begun, then close the file."""
-        async with self._lock:
-            await self._db.close()
+        await self._db.close()
 
     # Cursors
 
@@ -254,44 +254,38 @@ class Ledger:
         first: Step = (sql.FIRST_COUNTERS, [(destination,)])
         return _counts(await self._transact([first, *steps], (sql.COUNTS, (destination,))))
 
-    async def _transact(
-        self, steps: Sequence[Step], then: tuple[str, Sequence[Any]] | None = None
-    ) -> list[sqlite3.Row]:
-        # A task of its own: a cancelled caller leaves no transaction open behind it.
-        task = asyncio.create_task(self._apply(steps, then))
-        self._under_way.add(task)
-        task.add_done_callback(self._forget_task)
-        return await asyncio.shield(task)
-
-    def _forget_task(self, task: asyncio.Task[Any]) -> None:
-        self._under_way.discard(task)
-        if not task.cancelled():
-            task.exception()  # seen, also when its caller has gone
-
-    async def _apply(self, steps: Sequence[Step], then: tuple[str, Sequence[Any]] | None) -> list[sqlite3.Row]:
-        async with self._lock:
-            try:
-                await self._db.execute("BEGIN IMMEDIATE")
-                for statement, rows in steps:
-                    some = list(rows)
-                    if some:
-                        await self._db.executemany(statement, some)
-                found = list(await self._db.execute_fetchall(*then)) if then else []
-                await self._db.execute("COMMIT")
-                return found
-            except BaseException as error:
-                if self._db.in_transaction:
-                    await self._db.execute("ROLLBACK")
-                if isinstance(error, sqlite3.Error):
-                    raise _named(error) from error
-                raise
+    async def _transact(self, steps: Sequence[Step], then: Question | None = None) -> list[Any]:
+        return await self._rows(TRANSACTION, (steps, then))
 
     async def _rows(self, statement: str, parameters: Sequence[Any] = ()) -> list[Any]:
-        async with self._lock:
-            try:
-                return list(await self._db.execute_fetchall(statement, parameters))
-            except sqlite3.Error as error:
-                raise _named(error) from error
+        try:
+            return list(await self._db.execute_fetchall(statement, parameters))
+        except sqlite3.Error as error:
+            raise _named(error) from error
+
+
+class _Connection(sqlite3.Connection):
+    """SQLite's connection, which runs a whole transaction in one call.
+
+    A call costs a change of threads, and where the loop is busy the other thread waits for its turn: ten changes a
+    transaction took up to seconds on a loaded machine. One call is also one that cannot be left half-way.
+    """
+
+    def execute(self, statement: str, parameters: Any = (), /) -> sqlite3.Cursor:
+        if statement is not TRANSACTION:
+            return super().execute(statement, parameters)
+        steps, then = parameters
+        super().execute("BEGIN IMMEDIATE")
+        try:
+            for each, rows in steps:
+                super().executemany(each, rows)
+            super().execute("COMMIT")
+        except BaseException:
+            if self.in_transaction:
+                super().execute("ROLLBACK")
+            raise
+        # Nobody comes between: this thread alone has the file.
+        return super().execute(*then) if then else super().cursor()
 
 
 async def _prepare(db: aiosqlite.Connection) -> None:

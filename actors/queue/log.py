@@ -2,9 +2,9 @@
 
 Each event has an offset (0, 1, 2, …, dense). A frame holds one identity's pack and its place in that identity's outbox, so an
 append that is repeated is recognised and stored once: an identity hands over ``(epoch, seq)`` in rising order, and what is
-not above the last one seen is known already. Appends that arrive while the disk is busy share the next write and sync.
+not above the last one seen is known already. A graph that was made anew (its ``born`` is later) begins its order anew. Appends that arrive while the disk is busy share the next write and sync.
 
-Every file begins with the state at its start (next offset, last ``(epoch, seq)`` of each identity), so opening reads one file only. Reading
+Every file begins with the state at its start (next offset, last ``(born, epoch, seq)`` of each identity), so opening reads one file only. Reading
 goes by offset, from the cached file; nothing of an event stays in memory.
 
 Never here: who reads, what is delivered. Bound: ``max_bytes`` on disk; then ``append`` answers ``Busy`` unless the
@@ -41,6 +41,7 @@ class Entry(NamedTuple):
     """One row of an identity's outbox."""
 
     identity: str
+    born: int
     epoch: int
     seq: int
     events: int
@@ -51,6 +52,7 @@ class _Data(msgspec.Struct, array_like=True, tag="d", gc=False):
     first_offset: int
     count: int
     identity: str
+    born: int
     epoch: int
     seq: int
     pack: bytes
@@ -58,7 +60,7 @@ class _Data(msgspec.Struct, array_like=True, tag="d", gc=False):
 
 class _State(msgspec.Struct, array_like=True, tag="s", gc=False):
     next_offset: int
-    seen: dict[str, tuple[int, int]]
+    seen: dict[str, tuple[int, int, int]]
 
 
 _decode = msgspec.msgpack.Decoder(_Data | _State).decode
@@ -108,7 +110,7 @@ class Log:
         self._settings = settings
         self._folder = folder
         self._files: list[_File] = []
-        self._seen: dict[str, tuple[int, int]] = {}
+        self._seen: dict[str, tuple[int, int, int]] = {}
         self._end = 0
         self._recover()
         number = self._files[-1].number + 1 if self._files else 1
@@ -208,7 +210,7 @@ class Log:
 
     async def _store(self, group: list[tuple[list[Entry], asyncio.Future[None]]]) -> None:
         offset = self._end
-        seen: dict[str, tuple[int, int]] = {}
+        seen: dict[str, tuple[int, int, int]] = {}
         parts: list[bytes] = []
         places: list[tuple[int, int]] = []  # (first offset, position within this write)
         position = 0
@@ -219,18 +221,24 @@ class Log:
         for entries, future in group:
             failed: Exception | None = None
             for entry in entries:
-                epoch, seq = seen.get(entry.identity) or self._seen.get(entry.identity, (0, 0))
-                if entry.epoch < epoch:
+                born, epoch, seq = seen.get(entry.identity) or self._seen.get(entry.identity, (0, 0, 0))
+                if entry.born > born:
+                    seq = 0
+                if (entry.born, entry.epoch) < (born, epoch):
                     failed = OwnershipLost("A newer activation of this identity has written to the log already.")
                     break
                 if entry.seq <= seq:
                     if entry.epoch > epoch:
-                        seen[entry.identity] = (entry.epoch, seq)
+                        seen[entry.identity] = (entry.born, entry.epoch, seq)
                     continue
-                seen[entry.identity] = (entry.epoch, entry.seq)
+                seen[entry.identity] = (entry.born, entry.epoch, entry.seq)
                 places.append((offset, position))
                 parts.append(
-                    frame(_encode(_Data(offset, entry.events, entry.identity, entry.epoch, entry.seq, entry.pack)))
+                    frame(
+                        _encode(
+                            _Data(offset, entry.events, entry.identity, entry.born, entry.epoch, entry.seq, entry.pack)
+                        )
+                    )
                 )
                 position += len(parts[-1])
                 offset += entry.events
@@ -335,7 +343,7 @@ class Log:
             last.size = end
             if isinstance(found, _Data):
                 last.note(found.first_offset, start)
-                self._seen[found.identity] = (found.epoch, found.seq)
+                self._seen[found.identity] = (found.born, found.epoch, found.seq)
                 self._end = found.first_offset + found.count
         last.indexed = True
 

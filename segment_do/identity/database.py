@@ -33,7 +33,7 @@ WAL_KEPT_BYTES = 64 * 2**20
 
 
 class Database:
-    """Open with the identity's name; raises the epoch.
+    """Open with the identity's name; raises the epoch. ``now``: microseconds, kept as ``born`` where the file is new.
 
     Raises:
         OwnershipLost: another connection has the file.
@@ -42,9 +42,10 @@ class Database:
         SettingsError: the folder belongs to another identity, or to a newer version of the platform.
     """
 
-    def __init__(self, path: Path, identity: str) -> None:
+    def __init__(self, path: Path, identity: str, now: int) -> None:
         self._fatal: SegmentDoError | None = None
         self.epoch = 0
+        self.born = now // 1_000_000
         fresh = not path.exists()
         try:
             self.connection = sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False)
@@ -81,8 +82,11 @@ class Database:
             )
         name = identity.encode("utf-8", "surrogatepass")
         execute("BEGIN IMMEDIATE")
-        execute("INSERT INTO meta (one, identity, epoch) VALUES (1, ?, 0) ON CONFLICT DO NOTHING", (name,))
-        owner, epoch = execute("SELECT identity, epoch FROM meta").fetchone()
+        execute(
+            "INSERT INTO meta (one, identity, born, epoch) VALUES (1, ?, ?, 0) ON CONFLICT DO NOTHING",
+            (name, self.born),
+        )
+        owner, self.born, epoch = execute("SELECT identity, born, epoch FROM meta").fetchone()
         if owner != name:
             execute("ROLLBACK")
             raise SettingsError(

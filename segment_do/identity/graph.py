@@ -87,7 +87,7 @@ class Graph:
             raise StorageFailed(f"The folder {folder} cannot be made: {error.strerror}.") from error
         lock = FolderLock(folder)
         try:
-            database = Database(folder / "graph.db", identity)
+            database = Database(folder / "graph.db", identity, clock())
         except BaseException:
             lock.release()
             raise
@@ -103,6 +103,11 @@ class Graph:
     def epoch(self) -> int:
         """Number of this activation; the next one's is higher."""
         return self._database.epoch
+
+    @property
+    def born(self) -> int:
+        """Second (since the epoch) in which this graph's file was made. Outbox sequences begin anew with it."""
+        return self._database.born
 
     @property
     def outbox_bytes(self) -> int:

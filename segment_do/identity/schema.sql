@@ -6,6 +6,7 @@ BEGIN IMMEDIATE;
 CREATE TABLE meta (
     one      INTEGER PRIMARY KEY CHECK (one = 1),
     identity BLOB NOT NULL,
+    born     INTEGER NOT NULL, -- second in which the file was made: a graph that begins anew is told from its forerunner
     epoch    INTEGER NOT NULL
 );
 

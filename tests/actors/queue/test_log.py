@@ -19,8 +19,8 @@ from segment_do.settings import QueueSettings
 SMALL = QueueSettings(segment_bytes=2_000, max_bytes=1 << 30)
 
 
-def entry(identity: str, seq: int, events: int = 1, epoch: int = 1, size: int = 10) -> Entry:
-    return Entry(identity, epoch, seq, events, f"{identity}:{seq}:".encode() + b"." * size)
+def entry(identity: str, seq: int, events: int = 1, epoch: int = 1, size: int = 10, born: int = 1) -> Entry:
+    return Entry(identity, born, epoch, seq, events, f"{identity}:{seq}:".encode() + b"." * size)
 
 
 async def everything(log: Log, start: int = 0, max_bytes: int = 1000) -> list[tuple[int, int, str, bytes]]:
@@ -70,6 +70,17 @@ async def test_a_stale_activation_is_refused(tmp_path: Path) -> None:
         await log.append([entry("tom", 2, epoch=1)])
     await log.append([entry("tom", 2, epoch=3)])
     assert log.end == 2
+    await log.close()
+
+
+async def test_a_graph_that_begins_anew_is_not_taken_for_its_past(tmp_path: Path) -> None:
+    """Somebody removed an identity's folder: its new graph counts from 1 again, and nothing of it is called known or stale."""
+    log = Log(tmp_path, SMALL)
+    await log.append([entry("tom", 1, epoch=7), entry("tom", 2, epoch=7)])
+    await log.append([entry("tom", 1, born=2), entry("tom", 2, born=2), entry("tom", 1, born=2)])
+    assert log.end == 4
+    with pytest.raises(OwnershipLost):
+        await log.append([entry("tom", 3, epoch=8)])
     await log.close()
 
 
