@@ -19,7 +19,7 @@ from __future__ import annotations
 import asyncio
 import random as chance
 from collections import deque
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Collection, Coroutine, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -33,6 +33,7 @@ from actors.queue.ledger import Counts, DeadLetter, Ledger, Retry
 from actors.queue.settle import Attempted, Settled, unreadable
 from actors.queue.window import Part, Passed, Window
 from destinations.base import DestinationConfig, Sender
+from destinations.integrations import is_for
 from destinations.retry import backoff_seconds
 from segment_do.errors import CorruptData, InvalidRequest, NotReady, StorageFailed
 from segment_do.events.record import REJECTED, Record, decode_pack
@@ -79,10 +80,12 @@ class Delivery:
         ledger: Ledger,
         settings: DeliverySettings,
         *,
+        names: Collection[str] = (),
         clock: Clock | None = None,
         random: Callable[[], float] = chance.random,
     ) -> None:
         self._id = destination.id
+        self._names = (destination.name, *names)  # by which an event's integrations object may speak of it
         self._source_id = destination.source_id
         self._batch_size = sender.batch_size
         self._reader = reader
@@ -249,7 +252,11 @@ class Delivery:
             await self._store()
 
     def _is_for_us(self, record: Record) -> bool:
-        return record.type != REJECTED and (self._source_id is None or record.source_id == self._source_id)
+        return (
+            record.type != REJECTED
+            and (self._source_id is None or record.source_id == self._source_id)
+            and is_for(record.payload, self._names)
+        )
 
     def _start_attempt(self, attempts: asyncio.TaskGroup) -> None:
         """Start the next attempt in the slot just acquired, unless things have changed since."""

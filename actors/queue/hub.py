@@ -194,8 +194,9 @@ class Hub:
             log.exception("a destination cannot be set up", destination=config.id, type=config.type)
             await http.close()
             return
-        await self._ledger.ensure_cursor(config.id, self._log.end)
-        delivery = Delivery(config, sender, self._reader, self._ledger, self._settings.delivery)
+        names = [registry.find(config.type).name]
+        delivery = Delivery(config, sender, self._reader, self._ledger, self._settings.delivery, names=names)
+        await delivery.load()  # what is logged from now on is for it
         task = asyncio.create_task(self._keep_running(config.id, delivery.run), name=f"deliver to {config.id}")
         self._running[config.id] = _Running(config, delivery, http, task)
 
@@ -219,7 +220,8 @@ class Hub:
     async def _trim(self) -> None:
         while True:
             await asyncio.sleep(_TRIM_SECONDS)
-            cursors = [running.delivery.status()["cursor"] for running in self._running.values()]
-            removed = self._log.trim(min([self._warehouse_cursor, *cursors]), self._warehouse_cursor)
+            cursors = await self._ledger.cursors()
+            cursors[_WAREHOUSE] = self._warehouse_cursor
+            removed = self._log.trim(min(cursors.values()), self._warehouse_cursor)
             if removed:
                 log.info("log trimmed", segments=removed, floor=self._log.floor)

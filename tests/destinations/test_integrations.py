@@ -1,0 +1,39 @@
+"""The integrations object, as Segment's spec has it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from destinations.integrations import is_for
+
+
+@pytest.mark.parametrize(
+    ("integrations", "expected"),
+    [
+        (None, True),
+        ({}, True),
+        ({"All": True}, True),
+        ({"All": False}, False),
+        ({"All": False, "Webhook": True}, True),
+        ({"All": False, "Webhook": {"option": False}}, True),
+        ({"Webhook": False}, False),
+        ({"All": True, "Webhook": False}, False),
+        ({"webhook": False}, True),
+        ({"Slack": False}, True),
+        ({"All": False, "Slack": True}, False),
+        ("false", True),
+    ],
+)
+def test_the_senders_word_counts(integrations: Any, expected: bool) -> None:
+    """All is true by default, a name beats it, names are case-sensitive, an odd value forbids nothing."""
+    payload = json.dumps({"event": "false", "integrations": integrations}).encode()
+    assert is_for(payload, ["Webhook", "My hook"]) is expected
+
+
+def test_what_cannot_be_read_forbids_nothing() -> None:
+    """A payload that only looks like it says something is delivered."""
+    assert is_for(b'{"x": "\\"integrations\\" false"}', ["Webhook"])
+    assert is_for(b'"integrations" false', ["Webhook"])
