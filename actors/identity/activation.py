@@ -49,6 +49,7 @@ class Activation:
         hand_over: HandOver,
         threads: ThreadPoolExecutor,
         clock: Callable[[], int],
+        monotonic: Callable[[], float],
     ) -> None:
         self.identity = identity
         self._graph = graph
@@ -56,6 +57,7 @@ class Activation:
         self._hand_over = hand_over
         self._threads = threads
         self._clock = clock
+        self._monotonic = monotonic
         self._turn = asyncio.Lock()
         self._waiting: list[tuple[bytes, int, asyncio.Future[None]]] = []
         self._applying: asyncio.Task[None] | None = None
@@ -63,7 +65,7 @@ class Activation:
         self._unpumped = False
         self._handed = 0
         self.closed = False
-        self.used_at = time.monotonic()
+        self.used_at = self._monotonic()
         self.events = 0
         self.duplicates = 0
         if graph.outbox_bytes:
@@ -78,6 +80,7 @@ class Activation:
         hand_over: HandOver,
         threads: ThreadPoolExecutor,
         clock: Callable[[], int] = lambda: time.time_ns() // 1000,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> Activation:
         """Open the identity's file, and go on with what its outbox still holds.
 
@@ -88,7 +91,7 @@ class Activation:
         graph = await asyncio.get_running_loop().run_in_executor(
             threads, partial(Graph.open, folder, identity, dedupe_days=settings.dedupe_days, clock=clock)
         )
-        return cls(identity, graph, settings, hand_over, threads, clock)
+        return cls(identity, graph, settings, hand_over, threads, clock, monotonic)
 
     @property
     def idle(self) -> bool:
@@ -107,7 +110,7 @@ class Activation:
             raise OwnershipLost(f"This activation of {self.identity!r} is closed.")
         if self._graph.outbox_bytes > self._settings.outbox_max_bytes:
             raise Busy("The identity's outbox is full: the queue does not take it.", retry_after=2)
-        self.used_at = time.monotonic()
+        self.used_at = self._monotonic()
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append((pack, count, future))
         if self._applying is None:
@@ -116,7 +119,7 @@ class Activation:
 
     async def profile(self, kind: str, value: str) -> Profile | None:
         """The profile that an external id belongs to, as last committed."""
-        self.used_at = time.monotonic()
+        self.used_at = self._monotonic()
         return await self._on_thread(partial(self._graph.profile, kind, value))
 
     async def maintain(self) -> None:

@@ -75,7 +75,7 @@ class Household:
 
     async def keep(self) -> None:
         """Put idle identities to sleep, drop closed ones, do housekeeping. Called about once a second."""
-        now = time.monotonic()
+        now = self._clock()
         for identity, activation in list(self._awake.items()):
             if activation.closed:
                 await self._sleep(identity)
@@ -118,7 +118,12 @@ class Household:
         while len(self._awake) >= _MOST_AWAKE:
             await self._sleep(min(self._awake, key=lambda name: self._awake[name].used_at))
         activation = await Activation.wake(
-            self._settings.paths.identity(identity), identity, self._settings.identity, self._hand_over, self._threads
+            self._settings.paths.identity(identity),
+            identity,
+            self._settings.identity,
+            self._hand_over,
+            self._threads,
+            monotonic=self._clock,
         )
         self._awake[identity] = activation
         return activation

@@ -67,7 +67,10 @@ class _Bench:
             await self._with_defaults()
             await self._with_commits(limits)
         finally:
-            shutil.rmtree(self._folder, ignore_errors=True)
+            if self.failures:
+                self._console.print(f"kept {self._folder}")
+            else:
+                shutil.rmtree(self._folder, ignore_errors=True)
 
     async def _with_defaults(self) -> None:
         if not self._wanted & {"start", "memory", "freshness", "ack"}:
@@ -85,7 +88,7 @@ class _Bench:
             if "ack" in self._wanted:
                 await self._take("ack", lambda: ack(platform, self._budget))
         finally:
-            await asyncio.to_thread(platform.close)
+            await asyncio.to_thread(platform.close, keep_home=bool(self.failures))
 
     async def _with_commits(self, limits: Limits) -> None:
         if not self._wanted & {"single", "batches", "pipeline"}:
@@ -99,9 +102,13 @@ class _Bench:
             if "batches" in self._wanted:
                 await self._take("batches", lambda: batched(platform, self._budget, limits))
             if "pipeline" in self._wanted:
-                await self._take("pipeline", lambda: pipeline(platform, self._budget))
+                await self._take("pipeline", lambda: self._pipeline(platform))
         finally:
-            await asyncio.to_thread(platform.close)
+            await asyncio.to_thread(platform.close, keep_home=bool(self.failures))
+
+    async def _pipeline(self, platform: Platform) -> list[Figure]:
+        await pipeline(platform, self._budget, self.figures)  # those before one that fails are kept
+        return []
 
     def _platform(self, name: str, settings: dict[str, str]) -> Platform:
         home = self._folder / name
@@ -110,14 +117,13 @@ class _Bench:
 
     async def _take(self, name: str, measured: Callable[[], Awaitable[list[Figure]]]) -> None:
         self._console.print(f"measuring {name} …")
+        before = len(self.figures)
         try:
-            figures = await measured()
+            self.figures += await measured()
         except Exception as error:  # one measurement that fails must not cost the others
             self.failures.append(f"{name}: {type(error).__name__}: {error}")
             self._console.print_exception(max_frames=4)
-            return
-        self.figures += figures
-        for each in figures:
+        for each in self.figures[before:]:
             if each.detail:
                 self._console.print(f"  {each.name}: {each.detail}", highlight=False)
 

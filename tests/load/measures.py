@@ -188,9 +188,8 @@ async def batched(platform: Platform, budget: Budget, limits: Limits) -> list[Fi
     ]
 
 
-async def pipeline(platform: Platform, budget: Budget) -> list[Figure]:
-    """Accepted until committed and queryable: events a second, and CPU an event by part."""
-    figures: list[Figure] = []
+async def pipeline(platform: Platform, budget: Budget, figures: list[Figure]) -> None:
+    """Accepted until committed and queryable: events a second, and CPU an event by part. Adds to ``figures`` as it goes."""
     for size in budget.sizes:
         runs = [await _through(platform, 1, size) for _ in range(budget.runs if size <= 100_000 else 1)]
         figures += _pipeline_figures(f"pipeline, 1 identity, {size:,} events", runs, target=size >= 100_000)
@@ -198,7 +197,6 @@ async def pipeline(platform: Platform, budget: Budget) -> list[Figure]:
         events = budget.identity_events
         runs = [await _through(platform, identities, events) for _ in range(budget.runs)]
         figures += _pipeline_figures(f"pipeline, {identities} identities, {events:,} events", runs, target=True)
-    return figures
 
 
 @dataclass
@@ -421,19 +419,26 @@ async def footprint(platform: Platform, budget: Budget, *, start: bool, resident
 
 
 async def drained(platform: Platform, *, timeout_seconds: float = 120.0) -> None:
-    """Nothing is on its way any more: three looks in a row say so."""
-    agree, last = 0, None
-    async with asyncio.timeout(timeout_seconds):
-        while agree < 3:
-            try:
-                status = await _status(platform)
-                end = status["queue"]["end"]
-                idle = not status["ingress"]["journal_unappliedBytes"] and status["warehouse"]["received"] == end
-            except (httpx.HTTPError, KeyError):
-                end, idle = None, False
-            agree = agree + 1 if idle and end == last else 0
-            last = end
-            await asyncio.sleep(0.15)
+    """Nothing is on its way any more: three looks in a row say so.
+
+    Raises:
+        TimeoutError: something still was; the message has the last look.
+    """
+    agree, last, seen = 0, None, ""
+    deadline = time.monotonic() + timeout_seconds
+    while agree < 3:
+        try:
+            status = await _status(platform)
+            seen = json.dumps({part: status[part] for part in ("ingress", "queue", "warehouse")})
+            end = status["queue"]["end"]
+            idle = not status["ingress"]["journal_unappliedBytes"] and status["warehouse"]["received"] == end
+        except (httpx.HTTPError, KeyError) as error:
+            end, idle, seen = None, False, f"{error!r}, before: {seen}"
+        agree = agree + 1 if idle and end == last else 0
+        last = end
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"events are still on their way after {timeout_seconds:.0f} s: {seen[:3000]}")
+        await asyncio.sleep(0.15)
 
 
 async def _status(platform: Platform) -> dict[str, Any]:

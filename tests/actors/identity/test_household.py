@@ -1,0 +1,166 @@
+"""Identities awake and asleep: woken by their first event, exactly once through any failure of the queue, gone when idle."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from actors.identity.household import Household
+from actors.naming import identity_actor
+from actors.queue.log import Entry
+from segment_do.errors import Busy, NotReady
+from segment_do.events.record import Record, decode_pack, encode_pack
+from segment_do.identity import Graph
+from segment_do.settings import IdentitySettings, Settings
+
+
+def pack(*ids: str, user: str = "u") -> tuple[int, bytes]:
+    records = [Record(name, "track", "src", user, None, "E", 1, 1, None, 1, None, b"{}") for name in ids]
+    return len(records), encode_pack(records)
+
+
+class Queue:
+    """Takes outbox entries as the log does, or fails as it is told."""
+
+    def __init__(self) -> None:
+        self.entries: dict[tuple[str, int], Entry] = {}
+        self.failures = 0
+        self.taken = asyncio.Condition()
+
+    async def __call__(self, entries: list[Entry]) -> None:
+        if self.failures:
+            self.failures -= 1
+            raise Busy("The log is full.")
+        async with self.taken:
+            for entry in entries:
+                self.entries.setdefault((entry.identity, entry.seq), entry)
+            self.taken.notify_all()
+
+    def ids(self, identity: str = "tom") -> list[str]:
+        return [
+            record.message_id
+            for (owner, _seq), entry in sorted(self.entries.items())
+            if owner == identity
+            for record in decode_pack(entry.pack, entry.events)
+        ]
+
+    async def has(self, events: int, identity: str = "tom") -> list[str]:
+        async with asyncio.timeout(20.0), self.taken:
+            await self.taken.wait_for(lambda: len(self.ids(identity)) >= events)
+        return self.ids(identity)
+
+
+@pytest.fixture
+def queue() -> Queue:
+    return Queue()
+
+
+def settings(home: Path, **identity: Any) -> Settings:
+    return Settings(home=home, identity=IdentitySettings(**identity))
+
+
+async def test_events_come_out_once_in_order(tmp_path: Path, queue: Queue) -> None:
+    """What was applied reaches the queue once, in the order of its application, duplicates left out."""
+    household = Household(settings(tmp_path), queue)
+    await household.apply([("tom", *pack("a", "b"))])
+    await household.apply([("tom", *pack("b", "c")), ("ralph", *pack("a"))])
+    assert await queue.has(3) == ["a", "b", "c"]
+    assert await queue.has(1, "ralph") == ["a"]
+    await household.close()
+
+
+async def test_callers_share_transactions(tmp_path: Path, queue: Queue) -> None:
+    """Many callers at once are answered after few transactions, each with all of its events stored."""
+    household = Household(settings(tmp_path), queue)
+    await asyncio.gather(*(household.apply([("tom", *pack(f"m{number}"))]) for number in range(100)))
+    assert sorted(await queue.has(100)) == sorted(f"m{number}" for number in range(100))
+    assert len(queue.entries) < 50
+    await household.close()
+
+
+async def test_a_queue_that_refuses_delays_and_loses_nothing(tmp_path: Path, queue: Queue) -> None:
+    """The outbox keeps what the queue does not take, across a restart of the identity, and hands it over later."""
+    queue.failures = 1_000_000
+    household = Household(settings(tmp_path), queue)
+    await household.apply([("tom", *pack("a", "b"))])
+    await household.close()
+    assert queue.ids() == []
+    queue.failures = 0
+    household = Household(settings(tmp_path), queue)
+    await household.apply([("tom", *pack("a", "c"))])
+    assert await queue.has(3) == ["a", "b", "c"]
+    await household.close()
+
+
+async def test_an_outbox_at_its_bound_is_busy(tmp_path: Path, queue: Queue) -> None:
+    """An identity whose outbox is full refuses more, so that the journal keeps it; nothing refused is applied."""
+    queue.failures = 1_000_000
+    household = Household(settings(tmp_path, outbox_max_bytes=1), queue)
+    await household.apply([("tom", *pack("a"))])
+    with pytest.raises(Busy):
+        await household.apply([("tom", *pack("b"))])
+    queue.failures = 0
+    assert await queue.has(1) == ["a"]
+    await household.apply([("tom", *pack("b"))])
+    assert await queue.has(2) == ["a", "b"]
+    await household.close()
+
+
+async def test_an_idle_identity_sleeps_and_wakes(tmp_path: Path, queue: Queue) -> None:
+    """Without events for its time an identity leaves memory and frees its file; the next event wakes it with all it knew."""
+    now = [0.0]
+    household = Household(settings(tmp_path, idle_seconds=60.0), queue, clock=lambda: now[0])
+    await household.apply([("tom", *pack("a"))])
+    await queue.has(1)
+    await household.keep()
+    assert [awake["identity"] for awake in household.status()] == ["tom"]
+    now[0] = 61.0
+    async with asyncio.timeout(5.0):
+        while household.status():  # its last hand-over may still be under way
+            await household.keep()
+    now[0] = 122.0
+    assert household.empty
+    Graph.open(
+        tmp_path / "identities" / "tom", "tom", dedupe_days=7, clock=lambda: 1
+    ).close()  # nobody holds it any more
+    await household.apply([("tom", *pack("a", "b"))])
+    assert await queue.has(2) == ["a", "b"]
+    assert not household.empty
+    await household.close()
+
+
+async def test_an_identity_held_elsewhere_is_not_ready(tmp_path: Path, queue: Queue) -> None:
+    """Two activations never have one graph: the second is told to wait, and gets it when the first is gone."""
+    first, second = Household(settings(tmp_path), queue), Household(settings(tmp_path), queue)
+    await first.apply([("tom", *pack("a"))])
+    with pytest.raises(NotReady):
+        await second.apply([("tom", *pack("b"))])
+    await first.close()
+    await second.apply([("tom", *pack("a", "b"))])
+    assert await queue.has(2) == ["a", "b"]
+    await second.close()
+
+
+async def test_a_profile_is_read_as_committed(tmp_path: Path, queue: Queue) -> None:
+    """Reading a profile wakes its identity; an identity that never was is not made by asking."""
+    household = Household(settings(tmp_path), queue)
+    await household.apply([("tom", *pack("a", user="ada"))])
+    profile = await household.profile("tom", "user_id", "ada")
+    assert profile is not None
+    assert [one.value for one in profile.external_ids] == ["ada"]
+    assert await household.profile("nobody", "user_id", "ada") is None
+    assert not (tmp_path / "identities" / "nobody").exists()
+    await household.close()
+
+
+def test_the_naming_function() -> None:
+    """dedicated: an actor an identity. pool: few actors, each identity always in the same one."""
+    dedicated = identity_actor(IdentitySettings())
+    assert dedicated("tom") == "identity:tom"
+    pool = identity_actor(IdentitySettings(placement="pool", pool_actors=4))
+    names = {pool(f"agent-{number}") for number in range(1000)}
+    assert names == {f"identity-pool:{number}" for number in range(4)}
+    assert pool("tom") == pool("tom")
