@@ -34,7 +34,7 @@ HandOver = Callable[[list[Entry]], Awaitable[None]]
 _MAX_TRANSACTION_BYTES: Final = 4 * 2**20
 _HAND_OVER_BYTES: Final = 2**20
 _SMALL_HAND_OVER_BYTES: Final = 64 * 1024
-_PACE_SECONDS: Final = 0.01  # between small hand-overs: a call costs a millisecond whatever it carries
+_PACE_SECONDS: Final = 0.02  # between small hand-overs: a call costs a millisecond whatever it carries
 _LONGEST_WAIT_SECONDS: Final = 2.0
 
 

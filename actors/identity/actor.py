@@ -13,7 +13,7 @@ from actors.identity.household import Household
 from actors.ingress.dispatcher import decode_batches
 from actors.logs import configure_logs
 from actors.naming import NAMESPACE, QUEUE
-from actors.priority import give_way
+from actors.process import freeze_imports, give_way
 from actors.queue.actor import make_queue
 from actors.queue.log import Entry
 from segment_do.settings import Settings
@@ -33,6 +33,7 @@ class IdentityActor:
         # A pool's actors stay; a dedicated one leaves with its identity and comes back with the next event.
         self._leaves = settings.identity.placement == "dedicated"
         self._keeping = asyncio.create_task(self._keep_house())
+        freeze_imports()
 
     async def apply(self, data: bytes) -> None:
         """Apply batches of events; returns when all are committed."""

@@ -20,6 +20,7 @@ from actors.ingress.listener import EventLoopThread
 from actors.ingress.replica import Replica
 from actors.logs import configure_logs
 from actors.platform import ActorPlatform
+from actors.process import freeze_imports
 from segment_do.settings import Settings
 
 __all__ = ["Ingress"]
@@ -58,6 +59,7 @@ class Ingress:
         sys.setswitchinterval(_SWITCH_SECONDS)
         self._thread = EventLoopThread("door")
         self._replica = await self._thread.run(self._open(settings))
+        freeze_imports()
 
     async def check_health(self) -> None:
         """Serve replaces the replica when this raises: its loop no longer answers."""

@@ -38,9 +38,9 @@ SMALL_CALL_BYTES: Final = 88 * 1024
 """Arguments up to 100 KiB travel inside the call; larger ones cost a detour through the object store."""
 LARGE_CALL_BYTES: Final = 2**20
 """With a backlog the detour pays: fewer calls, larger transactions."""
-_PACE_SECONDS: Final = 0.01
+_PACE_SECONDS: Final = 0.025
 _PACE_SECONDS_A_LANE: Final = 0.001
-"""A call to one actor begins so long after its last: 100 calls a second for one, 1,000 for all together."""
+"""A call to one actor begins so long after its last: 40 calls a second for one, 1,000 for all together."""
 _ATTEMPTS_BEFORE_ISOLATION: Final = 3
 _FIRST_WAIT_SECONDS: Final = 0.05
 _LONGEST_WAIT_SECONDS: Final = 2.0

@@ -12,7 +12,7 @@ from actors.calls import Actors
 from actors.control.actor import make_control
 from actors.logs import configure_logs
 from actors.naming import CONTROL, NAMESPACE, QUEUE
-from actors.priority import give_way
+from actors.process import freeze_imports, give_way
 from actors.queue.frame import Frame
 from actors.queue.hub import Hub
 from actors.queue.log import Entry
@@ -34,6 +34,7 @@ class QueueActor:
         self._hub = await Hub.open(settings)
         self._version = -1
         self._following = asyncio.create_task(self._follow())
+        freeze_imports()
 
     async def append(self, entries: list[Entry]) -> None:
         """Store outbox entries of an identity."""

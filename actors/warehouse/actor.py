@@ -11,7 +11,7 @@ import ray
 from actors.calls import Actors
 from actors.logs import configure_logs
 from actors.naming import NAMESPACE, QUEUE, WAREHOUSE
-from actors.priority import give_way
+from actors.process import freeze_imports, give_way
 from actors.queue.actor import make_queue
 from actors.queue.frame import Frame
 from actors.warehouse.consumer import Consumer
@@ -48,6 +48,7 @@ class WarehouseActor:
         store = await WarehouseStore.open(settings.paths.warehouse, settings.warehouse)
         self._consumer = Consumer(store, _Queue(settings), settings.warehouse)
         self._running = asyncio.create_task(self._consumer.run())
+        freeze_imports()
 
     async def sql(self, sql: str) -> dict[str, Any]:
         """Run one query."""

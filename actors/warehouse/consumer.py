@@ -25,7 +25,7 @@ log = structlog.get_logger(__name__)
 
 _READ_BYTES: Final = 2 * 2**20
 _SMALL_READ_BYTES: Final = 128 * 1024
-_PACE_SECONDS: Final = 0.02  # between small reads: a call costs a millisecond whatever it carries
+_PACE_SECONDS: Final = 0.04  # between small reads: a call costs a millisecond whatever it carries
 _TAIL_COMMITS: Final = 2
 _CATCH_UP_SECONDS: Final = 2.0
 _MAINTAIN_SECONDS: Final = 30.0
