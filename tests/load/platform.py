@@ -112,8 +112,7 @@ class Platform:
         Raises:
             StartFailed: it ended, or was not ready in time.
         """
-        self.processes()
-        self._before = self._alive()
+        self._before = [each.process for each in self.processes() if each.name == "ingress"]
         began = time.monotonic()
         with self.printed.open("ab") as out:
             self._supervisor = subprocess.Popen(
@@ -143,7 +142,7 @@ class Platform:
             if self._supervisor is None or self._supervisor.poll() is not None:
                 code = self._supervisor.returncode if self._supervisor else "none"
                 raise StartFailed(f"segment-do dev ended with {code}:\n{self.tail_of_printed()}")
-            # What a killed supervisor left behind may still answer; that is not the new one being ready.
+            # A replica that a killed supervisor left behind may still answer; that is not the new one being ready.
             if not any(each.is_running() for each in self._before) and self.ready():
                 return
             time.sleep(0.05)  # between looks, not instead of one
