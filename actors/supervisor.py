@@ -223,13 +223,17 @@ def _end_descendants() -> None:
 
 
 def _kill_leftovers(directory: Path) -> None:
-    """End what a supervisor that was killed has left: its processes carry this home's Ray directory in their arguments."""
-    mark = str(directory)
-    left = []
+    """End what a supervisor that was killed has left behind, before the new platform opens the same files.
+
+    Ray's own processes carry this home's Ray directory in their arguments; its workers overwrite theirs, and are found as their children.
+    """
+    left: set[psutil.Process] = set()
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied):
-            if process.pid != os.getpid() and any(mark in part for part in process.cmdline()):
-                process.kill()
-                left.append(process)
-    psutil.wait_procs(left, timeout=5.0)
+            if process.pid != os.getpid() and any(str(directory) in part for part in process.cmdline()):
+                left |= {process, *process.children(recursive=True)}
+    for process in left:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+    psutil.wait_procs(list(left), timeout=10.0)
     shutil.rmtree(directory, ignore_errors=True)

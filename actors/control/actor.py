@@ -8,7 +8,6 @@ import msgspec
 import ray
 
 from actors.control.model import Source
-from actors.control.store import ControlStore
 from actors.logs import configure_logs
 from actors.naming import CONTROL, NAMESPACE
 from segment_do.settings import Settings
@@ -21,6 +20,8 @@ class ControlActor:
     """Named ``control``: the one owner of sources and destinations."""
 
     async def __init__(self, settings: Settings) -> None:  # type: ignore[misc]  # Ray awaits it
+        from actors.control.store import ControlStore
+
         configure_logs(settings, "control")
         settings.paths.create()
         self._store = await ControlStore.open(settings.paths.control)

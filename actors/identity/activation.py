@@ -3,6 +3,9 @@
 Calls that arrive while a transaction runs share the next one. Nothing leaves before the commit: ``apply`` returns, and the
 outbox is handed over, only for what is in the file. Handing over is at least once; the queue knows each ``(epoch, seq)`` it has.
 
+While an identity is awake, and after that until its outbox is empty, a file ``awake`` lies in its folder. Whoever starts anew wakes
+those who have one (:func:`unfinished`): events that were taken from the journal are handed on without waiting for the next one.
+
 Bounds: ``max_transaction_bytes`` a transaction; ``outbox_max_bytes`` not yet taken by the queue, then ``Busy``.
 """
 
@@ -23,7 +26,7 @@ from segment_do.errors import Busy, OwnershipLost, SegmentDoError
 from segment_do.identity import Graph, Profile
 from segment_do.settings import IdentitySettings
 
-__all__ = ["Activation", "HandOver"]
+__all__ = ["Activation", "HandOver", "unfinished"]
 
 log = structlog.get_logger(__name__)
 T = TypeVar("T")
@@ -31,6 +34,7 @@ T = TypeVar("T")
 HandOver = Callable[[list[Entry]], Awaitable[None]]
 """Gives outbox entries to the queue; returns when they are in its log."""
 
+_MARK: Final = "awake"
 _MAX_TRANSACTION_BYTES: Final = 4 * 2**20
 _HAND_OVER_BYTES: Final = 2**20
 _SMALL_HAND_OVER_BYTES: Final = 64 * 1024
@@ -43,6 +47,7 @@ class Activation:
 
     def __init__(
         self,
+        folder: Path,
         identity: str,
         graph: Graph,
         settings: IdentitySettings,
@@ -51,6 +56,7 @@ class Activation:
         clock: Callable[[], int],
         monotonic: Callable[[], float],
     ) -> None:
+        self._folder = folder
         self.identity = identity
         self._graph = graph
         self._settings = settings
@@ -91,7 +97,8 @@ class Activation:
         graph = await asyncio.get_running_loop().run_in_executor(
             threads, partial(Graph.open, folder, identity, dedupe_days=settings.dedupe_days, clock=clock)
         )
-        return cls(identity, graph, settings, hand_over, threads, clock, monotonic)
+        (folder / _MARK).write_bytes(identity.encode("utf-8", "surrogatepass"))
+        return cls(folder, identity, graph, settings, hand_over, threads, clock, monotonic)
 
     @property
     def idle(self) -> bool:
@@ -144,7 +151,10 @@ class Activation:
                 task.cancel()
         await asyncio.gather(*(task for task in (self._applying, self._pumping) if task), return_exceptions=True)
         self._fail(OwnershipLost(f"This activation of {self.identity!r} is closing."))
+        finished = not self._graph.outbox_bytes
         await self._on_thread(self._graph.close)
+        if finished:
+            (self._folder / _MARK).unlink(missing_ok=True)
 
     async def _apply_waiting(self) -> None:
         try:
@@ -189,38 +199,47 @@ class Activation:
             self._pumping = asyncio.create_task(self._pump())
 
     async def _pump(self) -> None:
-        wait_seconds = 0.05
+        wait_seconds = _PACE_SECONDS
         try:
             while not self.closed:
-                entries = await self._on_thread(partial(self._graph.outbox, _HAND_OVER_BYTES, after=self._handed))
-                if not entries:
-                    if not self._unpumped:
-                        return
-                    self._unpumped = False
-                    continue
                 try:
-                    await self._hand_over(
-                        [
-                            Entry(self.identity, self._graph.born, self._graph.epoch, row.seq, row.count, row.pack)
-                            for row in entries
-                        ]
-                    )
+                    size = await self._hand_over_some()
                 except OwnershipLost:
                     self.closed = True
                     return
-                except SegmentDoError as error:
-                    log.warning("the queue did not take the outbox", identity=self.identity, error=str(error))
+                except Exception as error:  # noqa: BLE001  # whatever broke, the outbox must go on
+                    log.warning("the outbox was not handed over", identity=self.identity, error=str(error)[:500])
                     await asyncio.sleep(wait_seconds)
                     wait_seconds = min(wait_seconds * 2, _LONGEST_WAIT_SECONDS)
                     continue
-                wait_seconds = 0.05
-                self._handed = entries[-1].seq
-                await self._on_thread(partial(self._graph.forget, self._handed))
-                if sum(len(row.pack) for row in entries) < _SMALL_HAND_OVER_BYTES:
-                    await asyncio.sleep(_PACE_SECONDS)
+                wait_seconds = _PACE_SECONDS
+                if size:
+                    if size < _SMALL_HAND_OVER_BYTES:
+                        await asyncio.sleep(_PACE_SECONDS)
+                elif self._unpumped:
+                    self._unpumped = False
+                else:
+                    return
         finally:
             self._pumping = None
+
+    async def _hand_over_some(self) -> int:
+        """Hand over the oldest entries; their bytes, 0 when there are none."""
+        rows = await self._on_thread(partial(self._graph.outbox, _HAND_OVER_BYTES, after=self._handed))
+        if not rows:
+            return 0
+        await self._hand_over(
+            [Entry(self.identity, self._graph.born, self._graph.epoch, row.seq, row.count, row.pack) for row in rows]
+        )
+        self._handed = rows[-1].seq
+        await self._on_thread(partial(self._graph.forget, self._handed))
+        return sum(len(row.pack) for row in rows)
 
     async def _on_thread(self, work: Callable[[], T]) -> T:
         async with self._turn:  # one thread at a time has the file
             return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+
+
+def unfinished(root: Path) -> list[str]:
+    """Identities below ``root`` that were awake when their process ended, or that went to sleep with events to hand over."""
+    return [mark.read_bytes().decode("utf-8", "surrogatepass") for mark in sorted(root.glob(f"*/{_MARK}"))]

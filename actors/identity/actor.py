@@ -3,40 +3,48 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import ray
+import structlog
 
 from actors.calls import Actors
-from actors.identity.household import Household
-from actors.ingress.dispatcher import decode_batches
 from actors.logs import configure_logs
-from actors.naming import NAMESPACE, QUEUE
+from actors.naming import NAMESPACE, QUEUE, identity_actor
 from actors.process import freeze_imports, give_way
 from actors.queue.actor import make_queue
-from actors.queue.log import Entry
 from segment_do.settings import Settings
 
+if TYPE_CHECKING:
+    from actors.queue.log import Entry
+
 __all__ = ["IdentityActor", "make_identity"]
+
+log = structlog.get_logger(__name__)
 
 
 @ray.remote(num_cpus=0, max_restarts=-1, max_concurrency=1000)
 class IdentityActor:
-    """Named ``identity:tom`` or ``identity-pool:3``. Holds no identity before the first call for it."""
+    """Named ``identity:tom`` or ``identity-pool:3``. Wakes an identity at its first call, or where one was left unfinished."""
 
     async def __init__(self, settings: Settings, name: str) -> None:  # type: ignore[misc]  # Ray awaits it
+        from actors.identity.household import Household  # here: who only calls this actor does not load what it needs
+
         configure_logs(settings, name)
         give_way()
         self._actors = Actors(lambda _name: make_queue(settings))
         self._household = Household(settings, self._hand_over)
         # A pool's actors stay; a dedicated one leaves with its identity and comes back with the next event.
         self._leaves = settings.identity.placement == "dedicated"
-        self._keeping = asyncio.create_task(self._keep_house())
+        name_for = identity_actor(settings.identity)
+        self._keeping = asyncio.create_task(self._keep_house(lambda identity: name_for(identity) == name))
         freeze_imports()
 
     async def apply(self, data: bytes) -> None:
         """Apply batches of events; returns when all are committed."""
+        from actors.ingress.dispatcher import decode_batches
+
         await self._household.apply(decode_batches(data))
 
     async def profile(self, identity: str, kind: str, value: str) -> bytes | None:
@@ -51,10 +59,14 @@ class IdentityActor:
     async def _hand_over(self, entries: list[Entry]) -> None:
         await self._actors.call(QUEUE, "append", entries)
 
-    async def _keep_house(self) -> None:
+    async def _keep_house(self, mine: Any) -> None:
+        await self._household.recover(mine)
         while True:
             await asyncio.sleep(1.0)
-            await self._household.keep()
+            try:
+                await self._household.keep()
+            except Exception:
+                log.exception("housekeeping failed; it goes on")
             if self._leaves and self._household.empty:
                 await self._household.close()
                 ray.actor.exit_actor()

@@ -13,9 +13,9 @@ from typing import Any, Final
 
 import structlog
 
-from actors.identity.activation import Activation, HandOver
+from actors.identity.activation import Activation, HandOver, unfinished
 from actors.ingress.dispatcher import Batch
-from segment_do.errors import NotReady, OwnershipLost
+from segment_do.errors import NotReady, OwnershipLost, SegmentDoError
 from segment_do.identity import Profile
 from segment_do.settings import Settings
 
@@ -77,13 +77,22 @@ class Household:
         """Put idle identities to sleep, drop closed ones, do housekeeping. Called about once a second."""
         now = self._clock()
         for identity, activation in list(self._awake.items()):
-            if activation.closed:
+            if (
+                activation.closed
+            ):  # its file failed, or was lost: what it still has to hand over must not wait for an event
                 await self._sleep(identity)
+                await self._try_to_wake(identity)
             elif activation.idle and now - activation.used_at > self._settings.identity.idle_seconds:
                 log.info("identity goes to sleep", identity=identity)
                 await self._sleep(identity)
             else:
                 await activation.maintain()
+
+    async def recover(self, mine: Callable[[str], bool]) -> None:
+        """Wake those of ours whose process ended with events to hand over. One that cannot wake is left for :meth:`keep`."""
+        for identity in await asyncio.to_thread(unfinished, self._settings.paths.root / "identities"):
+            if mine(identity):
+                await self._try_to_wake(identity)
 
     async def close(self) -> None:
         """Put everyone to sleep."""
@@ -111,6 +120,12 @@ class Household:
             return await asyncio.shield(waking)
         except OwnershipLost as error:
             raise NotReady(f"Identity {identity!r} is still held elsewhere.", retry_after=1) from error
+
+    async def _try_to_wake(self, identity: str) -> None:
+        try:
+            await self._activation(identity)
+        except SegmentDoError as error:
+            log.warning("identity does not wake", identity=identity, error=str(error))
 
     async def _wake(self, identity: str) -> Activation:
         if identity in self._awake:

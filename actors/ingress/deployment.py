@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import AsyncIterator, MutableMapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ray import serve
 
@@ -17,11 +17,12 @@ from actors.ingress.answers import Send
 from actors.ingress.body import Receive
 from actors.ingress.dispatcher import Batch, encode_batches
 from actors.ingress.listener import EventLoopThread
-from actors.ingress.replica import Replica
 from actors.logs import configure_logs
-from actors.platform import ActorPlatform
 from actors.process import freeze_imports
 from segment_do.settings import Settings
+
+if TYPE_CHECKING:
+    from actors.ingress.replica import Replica
 
 __all__ = ["Ingress"]
 
@@ -87,6 +88,9 @@ class Ingress:
         await answering
 
     async def _open(self, settings: Settings) -> Replica:
+        from actors.ingress.replica import Replica  # here: the process that deploys does not need it
+        from actors.platform import ActorPlatform
+
         platform = ActorPlatform(settings)
 
         async def apply(name: str, batches: list[Batch]) -> None:

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import structlog
 
+from actors.identity.activation import unfinished
 from actors.ingress.api import Platform, control_api
 from actors.ingress.dispatcher import Apply, Dispatcher
 from actors.ingress.door import Door
@@ -16,7 +17,7 @@ from actors.ingress.journal import Adopted, Journal, Run, abandoned, adopt
 from actors.ingress.keys import Keys, KeySet
 from actors.ingress.listener import open_socket, serve
 from actors.ingress.metrics import metrics_text
-from segment_do.errors import NotReady
+from segment_do.errors import NotReady, SegmentDoError
 from segment_do.settings import Settings
 
 __all__ = ["Replica"]
@@ -24,6 +25,7 @@ __all__ = ["Replica"]
 log = structlog.get_logger(__name__)
 
 _DRAIN_SECONDS: Final = 10.0
+_WAKING_AT_ONCE: Final = 4
 _ADOPTED_AHEAD_BYTES: Final = 64 * 2**20
 
 
@@ -39,6 +41,8 @@ class Replica:
         platform: Platform,
     ) -> None:
         self._settings = settings
+        self._apply = apply
+        self._name_for = name_for
         self._stop = asyncio.Event()
         self._tasks: list[asyncio.Task[Any]] = []
         self._adopting: set[Path] = set()
@@ -62,6 +66,7 @@ class Replica:
         self._tasks = [
             asyncio.create_task(self.keys.follow(), name="follow keys"),
             asyncio.create_task(self._adopt_for_ever(), name="adopt journals"),
+            asyncio.create_task(self._wake_unfinished(), name="wake identities"),
             asyncio.create_task(
                 serve(self.door, listening, max_connections=self._settings.ingress.max_connections, stop=self._stop),
                 name="serve",
@@ -106,6 +111,20 @@ class Replica:
 
     def _dispatch(self, run: Run) -> None:
         self.dispatcher.offer(run, self.journal.confirm)
+
+    async def _wake_unfinished(self) -> None:
+        """After a crash of everything: identities that still have events to hand over are woken, a few at a time."""
+        waiting = asyncio.Semaphore(_WAKING_AT_ONCE)
+
+        async def wake(identity: str) -> None:
+            async with waiting:
+                try:
+                    await self._apply(self._name_for(identity), [(identity, 0, b"")])
+                except SegmentDoError as error:  # whoever holds it goes on with it
+                    log.warning("identity does not wake", identity=identity, error=str(error))
+
+        identities = await asyncio.to_thread(unfinished, self._settings.paths.root / "identities")
+        await asyncio.gather(*(wake(identity) for identity in identities))
 
     async def _adopt_for_ever(self) -> None:
         while True:

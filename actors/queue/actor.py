@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import ray
@@ -13,12 +13,13 @@ from actors.control.actor import make_control
 from actors.logs import configure_logs
 from actors.naming import CONTROL, NAMESPACE, QUEUE
 from actors.process import freeze_imports, give_way
-from actors.queue.frame import Frame
-from actors.queue.hub import Hub
-from actors.queue.log import Entry
 from destinations.base import DestinationConfig
 from segment_do.errors import Unavailable
 from segment_do.settings import Settings
+
+if TYPE_CHECKING:
+    from actors.queue.frame import Frame
+    from actors.queue.log import Entry
 
 __all__ = ["QueueActor", "make_queue"]
 
@@ -28,6 +29,8 @@ class QueueActor:
     """Named ``queue``: the log and what is delivered from it."""
 
     async def __init__(self, settings: Settings) -> None:  # type: ignore[misc]  # Ray awaits it
+        from actors.queue.hub import Hub  # here: who only calls this actor does not load what it needs
+
         configure_logs(settings, QUEUE)
         give_way()
         self._control = Actors(lambda _name: make_control(settings))

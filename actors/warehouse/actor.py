@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ray
 
@@ -13,10 +13,10 @@ from actors.logs import configure_logs
 from actors.naming import NAMESPACE, QUEUE, WAREHOUSE
 from actors.process import freeze_imports, give_way
 from actors.queue.actor import make_queue
-from actors.queue.frame import Frame
-from actors.warehouse.consumer import Consumer
 from segment_do.settings import Settings
-from warehouse import WarehouseStore
+
+if TYPE_CHECKING:
+    from actors.queue.frame import Frame
 
 __all__ = ["WarehouseActor", "make_warehouse"]
 
@@ -43,6 +43,9 @@ class WarehouseActor:
     """Named ``warehouse``: the one writer of the tables, and where queries are run from."""
 
     async def __init__(self, settings: Settings) -> None:  # type: ignore[misc]  # Ray awaits it
+        from actors.warehouse.consumer import Consumer  # here: who only calls this actor does not load Arrow and DuckDB
+        from warehouse import WarehouseStore
+
         configure_logs(settings, WAREHOUSE)
         give_way()
         store = await WarehouseStore.open(settings.paths.warehouse, settings.warehouse)

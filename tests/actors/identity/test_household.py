@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from actors.identity.activation import unfinished
 from actors.identity.household import Household
 from actors.naming import identity_actor
 from actors.queue.log import Entry
@@ -166,3 +167,37 @@ def test_the_naming_function() -> None:
     names = {pool(f"agent-{number}") for number in range(1000)}
     assert names == {f"identity-pool:{number}" for number in range(4)}
     assert pool("tom") == pool("tom")
+
+
+async def test_what_a_killed_process_had_not_handed_over_needs_no_new_event(tmp_path: Path, queue: Queue) -> None:
+    """Events that left the journal but not the outbox are handed over by whoever starts next, without waiting for another event."""
+    queue.failures = 1_000_000
+    household = Household(settings(tmp_path), queue)
+    await household.apply([("tom", *pack("a")), ("ralph", *pack("b"))])
+    assert unfinished(tmp_path / "identities") == ["ralph", "tom"]
+    await household.close()
+    assert unfinished(tmp_path / "identities") == ["ralph", "tom"]  # still: their outboxes are not empty
+    queue.failures = 0
+    household = Household(settings(tmp_path), queue)
+    await household.recover(lambda identity: identity == "tom")
+    assert await queue.has(1) == ["a"]
+    assert queue.ids("ralph") == []
+    async with asyncio.timeout(20.0):
+        while household.status()[0]["outboxBytes"]:
+            await asyncio.sleep(0)
+    await household.close()
+    assert unfinished(tmp_path / "identities") == ["ralph"]
+
+
+async def test_a_file_that_failed_is_opened_again(tmp_path: Path, queue: Queue) -> None:
+    """After a disk error the identity is opened afresh, and what its outbox held goes out, without a new event."""
+    queue.failures = 1_000_000
+    household = Household(settings(tmp_path), queue)
+    await household.apply([("tom", *pack("a"))])
+    activation = household._awake["tom"]
+    activation.closed = True  # as after StorageFailed
+    queue.failures = 0
+    await household.keep()
+    assert household._awake["tom"] is not activation
+    assert await queue.has(1) == ["a"]
+    await household.close()
