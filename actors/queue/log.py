@@ -24,7 +24,7 @@ import msgspec
 import structlog
 
 from actors.queue.frame import Frame
-from actors.segment import HEADER, Appender, frame, read_segment, scan, segment_path
+from actors.segment import HEADER, PREFIX_BYTES, Appender, frame, read_segment, scan, segment_path
 from segment_do.errors import Busy, CorruptData, OwnershipLost
 from segment_do.settings import QueueSettings
 
@@ -351,6 +351,7 @@ class Log:
 def _beginning(path: Path) -> bytes:
     """Enough of a file to hold its first frame."""
     with path.open("rb") as stream:
-        head = stream.read(len(HEADER) + 8)
-        length = int.from_bytes(head[len(HEADER) : len(HEADER) + 4], "little") if len(head) >= len(HEADER) + 8 else 0
+        head = stream.read(len(HEADER) + PREFIX_BYTES)
+        whole = len(head) == len(HEADER) + PREFIX_BYTES
+        length = int.from_bytes(head[len(HEADER) : len(HEADER) + 4], "little") if whole else 0
         return head + stream.read(min(length, 64 * 2**20))

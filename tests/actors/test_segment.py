@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors.segment import HEADER, Appender, frame, read_segment, scan, segment_path
+from actors.segment import HEADER, PREFIX_BYTES, Appender, frame, read_segment, scan, segment_path
 from segment_do.errors import Busy, CorruptData, StorageFailed
 
 BODIES = st.lists(st.binary(min_size=1, max_size=200), max_size=20)
@@ -59,7 +59,7 @@ async def test_appends_share_a_sync_and_land_in_order(tmp_path: Path) -> None:
     appender.close()
     data = read_segment(segment_path(tmp_path, 1))
     assert bodies(data) == wanted
-    assert [data[place.start + 8 : place.end] for place in places] == wanted
+    assert [data[place.start + PREFIX_BYTES : place.end] for place in places] == wanted
     assert appender.syncs < 250
 
 
