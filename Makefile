@@ -21,7 +21,7 @@ crash: .venv/ready  ## kill -9 of everything under load, checked against a ledge
 	$(BIN)/python -m tests.load.crash --seed $(or $(SEED),1) --rounds $(or $(ROUNDS),5) --seconds $(or $(SECONDS),60)
 
 soak: .venv/ready  ## The same for hours; HOURS=12
-	$(BIN)/python -m tests.load.crash --seed $(or $(SEED),1) --rounds $(or $(ROUNDS),720) --seconds 60
+	$(BIN)/python -m tests.load.crash --seed $(or $(SEED),1) --minutes $$(( $(or $(HOURS),12) * 60 ))
 
 bench: .venv/ready  ## Measure, and print each figure beside its limit
 	$(BIN)/python -m tests.load.bench
