@@ -99,6 +99,7 @@ def _start(settings: Settings, tell: Callable[..., None]) -> None:
 
     from actors.app import build
     from actors.calls import names_ready
+    from actors.process import freeze_imports
 
     ray.init(
         address="local",
@@ -122,6 +123,7 @@ def _start(settings: Settings, tell: Callable[..., None]) -> None:
         tell(name, "ready", took=seconds)
     tell("platform", "ready")
     _end_dispensable()
+    freeze_imports()
 
 
 def _end_dispensable() -> None:

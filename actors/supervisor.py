@@ -27,7 +27,7 @@ import psutil
 import typer
 from rich.console import Console
 
-from actors.ingress.listener import open_socket
+from actors.ingress.port import open_socket
 from actors.node import ray_directory
 from segment_do.errors import Conflict, SegmentDoError
 from segment_do.home import write_durably
@@ -140,6 +140,7 @@ class _Supervisor:
         with (self._settings.paths.logs / "node.log").open("ab") as errors:
             self._node = subprocess.Popen(
                 [sys.executable, "-m", "actors.node"],
+                env={"MALLOC_ARENA_MAX": "2", **os.environ},  # a heap a thread would cost each process some megabytes
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=errors,

@@ -10,6 +10,7 @@ import ray
 from actors.control.model import Source
 from actors.logs import configure_logs
 from actors.naming import CONTROL, NAMESPACE
+from actors.process import freeze_imports
 from segment_do.settings import Settings
 
 __all__ = ["ControlActor", "make_control"]
@@ -25,6 +26,7 @@ class ControlActor:
         configure_logs(settings, "control")
         settings.paths.create()
         self._store = await ControlStore.open(settings.paths.control)
+        freeze_imports()
 
     async def sources(self, since: int, wait_seconds: float) -> tuple[int, list[Source]]:
         """All sources once the store is newer than ``since``; a long poll."""

@@ -22,7 +22,8 @@ from typing import Any, Final, TypeVar
 import structlog
 
 from actors.queue.log import Entry
-from segment_do.errors import Busy, OwnershipLost, SegmentDoError
+from segment_do.errors import Busy, OwnershipLost, SegmentDoError, StorageFailed
+from segment_do.home import write_durably
 from segment_do.identity import Graph, Profile
 from segment_do.settings import IdentitySettings
 
@@ -97,7 +98,12 @@ class Activation:
         graph = await asyncio.get_running_loop().run_in_executor(
             threads, partial(Graph.open, folder, identity, dedupe_days=settings.dedupe_days, clock=clock)
         )
-        (folder / _MARK).write_bytes(identity.encode("utf-8", "surrogatepass"))
+        try:
+            if not (folder / _MARK).exists():
+                write_durably(folder / _MARK, identity.encode("utf-8", "surrogatepass"))
+        except OSError as error:
+            graph.close()  # or its lock would keep everyone out, ourselves included
+            raise StorageFailed(f"The disk refused a mark for identity {identity!r}: {error.strerror}.") from error
         return cls(folder, identity, graph, settings, hand_over, threads, clock, monotonic)
 
     @property

@@ -17,9 +17,7 @@ from typing import Any, TypeVar
 import uvicorn
 import uvloop
 
-from segment_do.errors import SettingsError
-
-__all__ = ["EventLoopThread", "open_socket", "serve"]
+__all__ = ["EventLoopThread", "serve"]
 
 T = TypeVar("T")
 
@@ -48,28 +46,6 @@ class EventLoopThread:
     def _run(self) -> None:
         asyncio.set_event_loop(self.loop)
         self.loop.run_forever()
-
-
-def open_socket(host: str, port: int) -> socket.socket:
-    """The listening socket, shared with the other replicas of this machine.
-
-    Raises:
-        SettingsError: the address cannot be listened on.
-    """
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listening = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        listening.bind((host, port))
-        listening.listen(2048)
-        listening.setblocking(False)
-    except OSError as error:
-        listening.close()
-        raise SettingsError(
-            f"Cannot listen on {host}:{port}: {error.strerror}.", hint="Choose another port with SEGMENT_DO_PORT."
-        ) from error
-    return listening
 
 
 async def serve(app: Any, listening: socket.socket, *, max_connections: int, stop: asyncio.Event) -> None:

@@ -15,8 +15,9 @@ from actors.ingress.dispatcher import Apply, Dispatcher
 from actors.ingress.door import Door
 from actors.ingress.journal import Adopted, Journal, Run, abandoned, adopt
 from actors.ingress.keys import Keys, KeySet
-from actors.ingress.listener import open_socket, serve
+from actors.ingress.listener import serve
 from actors.ingress.metrics import metrics_text
+from actors.ingress.port import open_socket
 from segment_do.errors import NotReady, SegmentDoError
 from segment_do.settings import Settings
 

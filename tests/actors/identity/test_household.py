@@ -12,7 +12,7 @@ from actors.identity.activation import unfinished
 from actors.identity.household import Household
 from actors.naming import identity_actor
 from actors.queue.log import Entry
-from segment_do.errors import Busy, NotReady
+from segment_do.errors import Busy, NotReady, StorageFailed
 from segment_do.events.record import Record, decode_pack, encode_pack
 from segment_do.identity import Graph
 from segment_do.settings import IdentitySettings, Settings
@@ -199,5 +199,24 @@ async def test_a_file_that_failed_is_opened_again(tmp_path: Path, queue: Queue) 
     queue.failures = 0
     await household.keep()
     assert household._awake["tom"] is not activation
+    assert await queue.has(1) == ["a"]
+    await household.close()
+
+
+async def test_a_full_disk_while_waking_keeps_nobody_out(
+    tmp_path: Path, queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An identity that cannot wake because the disk is full lets go of its file, and wakes when there is space."""
+    from actors.identity import activation
+
+    def full(_path: Path, _data: bytes) -> None:
+        raise OSError(28, "No space left on device")
+
+    household = Household(settings(tmp_path), queue)
+    with monkeypatch.context() as patch:
+        patch.setattr(activation, "write_durably", full)
+        with pytest.raises(StorageFailed):
+            await household.apply([("tom", *pack("a"))])
+    await household.apply([("tom", *pack("a"))])
     assert await queue.has(1) == ["a"]
     await household.close()
