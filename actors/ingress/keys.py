@@ -24,6 +24,7 @@ __all__ = ["KeySet", "Keys", "basic_key"]
 log = structlog.get_logger(__name__)
 
 _MOST_HEADERS = 10_000
+_AGAIN_SECONDS = 0.5
 
 
 class KeySet(NamedTuple):
@@ -42,8 +43,10 @@ class Keys:
         *,
         refresh_seconds: float = 0.05,
         clock: Callable[[], float] = time.monotonic,
+        wait: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._fetch = fetch
+        self._wait = wait
         self._refresh_seconds = refresh_seconds
         self._clock = clock
         self._by_key: dict[str, Source] = {}
@@ -84,7 +87,11 @@ class Keys:
                 self._take(await self._fetch(self._version))
             except Unavailable as error:
                 log.warning("control actor not reached; known write keys go on working", error=str(error))
-                await asyncio.sleep(0.5)
+                await self._wait(_AGAIN_SECONDS)
+            except Exception:
+                # Whatever broke: without this loop a key that was rotated away would go on working.
+                log.exception("write keys were not followed; known ones go on working")
+                await self._wait(_AGAIN_SECONDS)
 
     async def _refresh(self) -> None:
         if self._refreshing is None:

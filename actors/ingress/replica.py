@@ -132,13 +132,16 @@ class Replica:
             for folder in await asyncio.to_thread(abandoned, self._settings.paths.journal):
                 if folder == self.journal.folder or folder in self._adopting:
                     continue
-                adopted = await asyncio.to_thread(adopt, folder)
-                if adopted is not None:
-                    self._adopting.add(folder)
-                    try:
+                self._adopting.add(folder)
+                try:
+                    adopted = await asyncio.to_thread(adopt, folder)
+                    if adopted is not None:
                         await self._replay(adopted)
-                    finally:
-                        self._adopting.discard(folder)
+                except Exception:
+                    # One journal that cannot be read must not keep the others' events from their identities.
+                    log.exception("a journal was not adopted; it will be tried again", folder=folder.name)
+                finally:
+                    self._adopting.discard(folder)
             await asyncio.sleep(self._settings.journal.adopt_seconds)
 
     async def _replay(self, adopted: Adopted) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 import ray
+import structlog
 
 from actors.calls import Actors
 from actors.control.actor import make_control
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from actors.queue.log import Entry
 
 __all__ = ["QueueActor", "make_queue"]
+
+log = structlog.get_logger(__name__)
 
 
 @ray.remote(num_cpus=0, max_restarts=-1, max_concurrency=2000)
@@ -94,6 +97,9 @@ class QueueActor:
             try:
                 await self._reload(self._version, 20.0)
             except Unavailable:
+                await asyncio.sleep(0.5)
+            except Exception:
+                log.exception("destinations were not followed; those known go on")
                 await asyncio.sleep(0.5)
 
 

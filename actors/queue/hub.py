@@ -220,8 +220,12 @@ class Hub:
     async def _trim(self) -> None:
         while True:
             await asyncio.sleep(_TRIM_SECONDS)
-            cursors = await self._ledger.cursors()
-            cursors[_WAREHOUSE] = self._warehouse_cursor
-            removed = self._log.trim(min(cursors.values()), self._warehouse_cursor)
+            try:
+                cursors = await self._ledger.cursors()
+                cursors[_WAREHOUSE] = self._warehouse_cursor
+                removed = self._log.trim(min(cursors.values()), self._warehouse_cursor)
+            except Exception:
+                log.exception("the log was not trimmed; it will be tried again")
+                continue
             if removed:
                 log.info("log trimmed", segments=removed, floor=self._log.floor)

@@ -116,6 +116,11 @@ class Consumer:
                 self.failures += 1
                 log.warning("the log could not be read", error=str(error))
                 await self._wait(0.2)
+            except Exception:
+                # Nothing is skipped: the same part is read again, and the log says why it stands still.
+                self.failures += 1
+                log.exception("a part of the log could not be taken; it will be tried again")
+                await self._wait(1.0)
 
     async def _commit(self) -> None:
         while True:

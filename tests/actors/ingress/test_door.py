@@ -12,7 +12,9 @@ from typing import Any
 
 import pytest
 
-from segment_do.events.record import REJECTED
+from actors.ingress.journal import entry
+from actors.segment import HEADER
+from segment_do.events.record import REJECTED, Record, encode_pack
 from segment_do.settings import IngressSettings, JournalSettings
 from tests.actors.inprocess import path
 
@@ -287,6 +289,21 @@ async def test_what_an_earlier_replica_left_is_applied(tmp_path: Path) -> None:
             async with asyncio.timeout(5.0):
                 while len(list((tmp_path / "journal").iterdir())) > 1:
                     await asyncio.sleep(0)
+
+
+async def test_a_journal_that_cannot_be_read_holds_up_no_other(tmp_path: Path) -> None:
+    """Of two journals left by dead replicas one is damaged: the other's events are applied, and the damaged one is kept."""
+    journals = tmp_path / "journal"
+    for name in ("0-damaged", "1-sound"):
+        (journals / name).mkdir(parents=True)
+        (journals / name / "lock").touch()
+    (journals / "0-damaged" / "00000000000000000001.seg").write_bytes(b"not a segment at all")
+    record = Record("left", "track", "src_tom", "u", None, "E", 1, 1, None, 1, None, b"{}")
+    sound = HEADER + entry(b"tom", 1, encode_pack([record]))
+    (journals / "1-sound" / "00000000000000000001.seg").write_bytes(sound)
+    async with path(tmp_path) as running:
+        assert [one.message_id for one in await running.logged(1)] == ["left"]
+        assert (journals / "0-damaged").exists()
 
 
 async def test_metrics_count(tmp_path: Path) -> None:
