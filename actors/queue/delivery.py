@@ -300,7 +300,10 @@ class Delivery:
                     await self._retry_round(due)
                     continue
                 next_at = await self._ledger.next_due(self._id) if self._counts.retrying else None
-                seconds = None if next_at is None else max(next_at - now, 1000) / 1_000_000
+                now = self._clock.now()  # the ledger took its time
+                if next_at is not None and next_at <= now:
+                    continue
+                seconds = None if next_at is None else (next_at - now) / 1_000_000
             await self._clock.wait(self._wake_retry, seconds)
 
     async def _retry_round(self, due: Sequence[Retry]) -> None:

@@ -228,6 +228,22 @@ async def test_failing_event_is_set_aside_and_tried_again(bench: Bench) -> None:
     assert delivery.status()["delivered"] == 10
 
 
+async def test_time_that_passes_while_the_ledger_is_asked_counts(bench: Bench) -> None:
+    """An event that falls due while the ledger is asked when the next one is due is tried at once, not a wait later."""
+    bench.log.append(records(*range(3)))
+    bench.failing("m1")
+    asked = bench.ledger.next_due
+
+    async def slowly(destination: str) -> int | None:
+        found = await asked(destination)
+        bench.clock.advance(1)
+        return found
+
+    bench.ledger.next_due = slowly  # type: ignore[method-assign]
+    bench.start()
+    await until(lambda: bench.receiver.ids.count("m1") == 2)
+
+
 @pytest.mark.parametrize(
     ("reply", "reason"), [(RESET, "connection_reset"), (HANG, "timeout"), (Answer(408), "status_408")]
 )
