@@ -2,7 +2,7 @@
 
 The journal and the queue's log are both made of these. What is promised:
 
-* ``Appender.append`` resolves only after its bytes are written *and* synced (``fdatasync``); many appends
+* ``Appender.store`` reports only after its bytes are written *and* synced (``fdatasync``); many appends
   share one sync. A failed write or sync fails every append of its group, takes the file back to its last
   synced length and goes on in a new file: a sync that failed is never tried again on the same file, since
   the kernel may have dropped the dirty pages it reported on.
@@ -24,6 +24,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
 
+import structlog
 from xxhash import xxh3_64_intdigest
 
 from segment_do.errors import Busy, CorruptData, StorageFailed
@@ -33,6 +34,8 @@ __all__ = ["HEADER", "PREFIX_BYTES", "Appender", "Outcome", "Written", "frame", 
 
 HEADER: Final = b"segment_do frm1\n"
 """First bytes of every segment file; the number is the format's version."""
+
+log = structlog.get_logger(__name__)
 
 _PREFIX: Final = struct.Struct("<IQ")  # length of the body, its XXH3 (ten times as fast here as a CRC)
 PREFIX_BYTES: Final = _PREFIX.size
@@ -87,10 +90,7 @@ class Written(NamedTuple):
 Outcome = Written | StorageFailed
 
 
-class _Pending(NamedTuple):
-    data: bytes
-    future: asyncio.Future[Written]
-    note: Callable[[Outcome], None] | None
+_Pending = tuple[bytes, Callable[[Outcome], None]]
 
 
 class Appender:
@@ -141,28 +141,46 @@ class Appender:
         """Bytes handed in and not yet durable."""
         return self._waiting_bytes
 
-    def append(self, data: bytes, note: Callable[[Outcome], None] | None = None) -> asyncio.Future[Written]:
-        """Append frames (bytes made by :func:`frame`); the future resolves when they are durable.
+    def store(self, data: bytes, done: Callable[[Outcome], None]) -> None:
+        """Append frames (bytes made by :func:`frame`); ``done`` is called with the outcome, in the loop, when they are
+        durable or were refused.
 
-        The bytes of one call stay together in one file. A caller that goes away (its future cancelled) does not
-        disturb the others, and its bytes are stored all the same: ``note`` is called with the outcome whatever
-        became of the future, just before it resolves.
+        The bytes of one call stay together in one file. Outcomes come in the order of the calls.
 
         Raises:
             Busy: too much is waiting for the disk.
-            StorageFailed: (from the future) the write or the sync failed; nothing of it is stored.
+            StorageFailed: the appender is closed.
         """
         if self._closed:
             raise StorageFailed("This journal is closed.", hint="The process is stopping; send again.")
         if self._waiting_bytes + len(data) > self._max_waiting_bytes:
             raise Busy("The disk does not keep up: too many bytes wait to be synced.", retry_after=1)
-        future: asyncio.Future[Written] = self._loop.create_future()
         self._waiting_bytes += len(data)
         with self._lock:
-            self._waiting.append(_Pending(data, future, note))
+            self._waiting.append((data, done))
             ring, self._rung = not self._rung, True
         if ring:
             self._bell.put(True)
+
+    def append(self, data: bytes) -> asyncio.Future[Written]:
+        """:meth:`store` with a future instead of a callback. A caller that goes away disturbs no other, and its bytes are
+        stored all the same.
+
+        Raises:
+            Busy: too much is waiting for the disk.
+            StorageFailed: (also from the future) the write or the sync failed; nothing of it is stored.
+        """
+        future: asyncio.Future[Written] = self._loop.create_future()
+
+        def done(outcome: Outcome) -> None:
+            if future.done():
+                return
+            if isinstance(outcome, StorageFailed):
+                future.set_exception(outcome)
+            else:
+                future.set_result(outcome)
+
+        self.store(data, done)
         return future
 
     def close(self) -> None:
@@ -195,11 +213,11 @@ class Appender:
                 self._open()
             start = self._length
             outcome = []
-            for pending in group:
-                end = start + len(pending.data)
+            for data, _done in group:
+                end = start + len(data)
                 outcome.append(Written(self._number, start, end))
                 start = end
-            self._write([pending.data for pending in group])
+            self._write([data for data, _done in group])
             self._fdatasync(self._handle)
             self.syncs += 1
             self._length = start
@@ -226,17 +244,12 @@ class Appender:
                     rest = rest[os.write(self._handle, rest) :]
 
     def _resolve(self, group: list[_Pending], outcome: list[Written] | StorageFailed) -> None:
-        for position, (data, future, note) in enumerate(group):
+        for position, (data, done) in enumerate(group):
             self._waiting_bytes -= len(data)
-            answer = outcome if isinstance(outcome, StorageFailed) else outcome[position]
-            if note is not None:
-                note(answer)
-            if future.done():  # its client went away
-                continue
-            if isinstance(answer, StorageFailed):
-                future.set_exception(answer)
-            else:
-                future.set_result(answer)
+            try:
+                done(outcome if isinstance(outcome, StorageFailed) else outcome[position])
+            except Exception:
+                log.exception("a stored append could not be reported")  # and must not keep the others waiting
 
     def _open(self) -> None:
         path = segment_path(self._folder, self._number)

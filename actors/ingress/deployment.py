@@ -82,7 +82,7 @@ class Ingress:
         async def send_there(message: MutableMapping[str, Any]) -> None:
             here.call_soon_threadsafe(outgoing.put_nowait, message)
 
-        answering = asyncio.ensure_future(self._thread.run(self._replica.door(scope, receive_there, send_there)))
+        answering = asyncio.ensure_future(self._thread.run(self._replica.app(scope, receive_there, send_there)))
         async for message in _until_done(outgoing, answering):
             await send(message)
         await answering

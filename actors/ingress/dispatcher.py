@@ -13,15 +13,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import random
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 import msgspec
 import structlog
 
-from actors.ingress.journal import Run, open_entries
+from actors.ingress.journal import Run
 from segment_do.errors import SegmentDoError, StorageFailed
 from segment_do.events.record import REJECTED, Record, decode_pack, encode_pack
 
@@ -103,14 +104,10 @@ class Dispatcher:
         lane = self._lanes.get(name)
         if lane is None:
             lane = self._lanes[name] = _Lane(name)
-        lane.waiting_bytes += run.end - run.start
-        joined = None
-        if lane.runs and lane.runs[-1][1] == confirm and lane.runs[-1][0].identity == run.identity:
-            joined = lane.runs[-1][0].join(run)
-        if joined:
-            lane.runs[-1] = (joined, confirm)
-        else:
-            lane.runs.append((run, confirm))
+        lane.waiting_bytes += run.size
+        runs = lane.runs
+        if not (runs and runs[-1][0].absorb(run)):  # of one journal, so confirmed in one place
+            runs.append((run, confirm))
         if not lane.working:
             lane.working = True
             self._idle.clear()
@@ -145,7 +142,7 @@ class Dispatcher:
                 continue
             await self._deliver(lane.name, batches)
             for run, confirm in taken:
-                lane.waiting_bytes -= run.end - run.start
+                lane.waiting_bytes -= run.size
                 self.applied_events += run.events
                 confirm(run)
             if lane.waiting_bytes < SMALL_CALL_BYTES and (early := next_call - loop.time()) > 0:
@@ -160,9 +157,9 @@ class Dispatcher:
         taken: list[tuple[Run, Callable[[Run], None]]] = []
         while lane.runs:
             run = lane.runs[0][0]
-            if taken and run.end - run.start > budget:
+            if taken and run.size > budget:
                 break
-            budget -= run.end - run.start
+            budget -= run.size
             taken.append(lane.runs.popleft())
         return taken
 
@@ -197,20 +194,12 @@ class Dispatcher:
 
 def _read(runs: list[Run]) -> list[Batch]:
     """The events of runs, neighbours of one identity in one batch, in order."""
-    batches: list[tuple[str, int, list[memoryview | bytes]]] = []
-    for identity, count, rows in _entries(runs):
-        if batches and batches[-1][0] == identity:
-            last = batches[-1]
-            last[2].append(rows)
-            batches[-1] = (identity, last[1] + count, last[2])
-        else:
-            batches.append((identity, count, [rows]))
-    return [(identity, count, b"".join(parts)) for identity, count, parts in batches]
-
-
-def _entries(runs: list[Run]) -> Iterator[tuple[str, int, memoryview]]:
-    for run in runs:
-        yield from open_entries(run.segment.read(run.start, run.end))
+    batches: list[Batch] = []
+    for identity, group in itertools.groupby(runs, lambda run: run.identity):
+        of_one = list(group)
+        packs = [pack for run in of_one for pack in run.packs()]
+        batches.append((identity, sum(run.events for run in of_one), b"".join(packs)))
+    return batches
 
 
 def _halve(batches: list[Batch]) -> list[list[Batch]] | None:

@@ -1,51 +1,34 @@
-"""The HTTP door: Segment's tracking API as a plain ASGI application.
+"""The door: what becomes of a tracking request, by Segment's contract. No socket and no framework in here.
 
-The order of a request: source by its write key → body, bounded → events, each checked by itself → journal → 200 once
-they are on disk. A 200 is never sent before that, and nothing but this process and its disk is asked on the way.
-Whatever is not tracking goes to ``elsewhere`` (the control API).
+The order of a request: its head is admitted, within a bound → its body → source by its write key → events, each checked by
+itself → journal → 200 once they are on disk. A 200 is never sent before that, and nothing but this process and its
+disk is asked on the way. Everything is a callback, no task a request: at this rate a task costs as much as the checks.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any, Final
+from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 import structlog
 import uuid_utils
 
 from actors.control.model import Source
-from actors.ingress.answers import (
-    OK,
-    Headers,
-    Send,
-    accepted_body,
-    cors,
-    error_body,
-    send_answer,
-    status_of,
-)
-from actors.ingress.body import BodyReader, ClientGone, Receive, gunzip
-from actors.ingress.journal import Journal, entry
+from actors.ingress.answers import OK, Headers, accepted_body, cors, error_body, status_of
+from actors.ingress.body import gunzip
+from actors.ingress.exchange import Exchange
+from actors.ingress.journal import Journal
 from actors.ingress.keys import Keys, basic_key
-from segment_do.errors import Busy, MalformedBody, NotReady, SegmentDoError, Unauthorized, Unavailable
-from segment_do.events.intake import Caller, Intake, Limits, batch_intake, body_write_key, single_intake
+from segment_do.errors import Busy, MalformedBody, NotReady, SegmentDoError, StorageFailed, Unauthorized, Unavailable
+from segment_do.events.intake import Caller, Intake, Limits, Refused, batch_intake, body_write_key, single_intake
 from segment_do.settings import IngressSettings
 
 __all__ = ["Counts", "Door"]
 
 log = structlog.get_logger(__name__)
-
-Scope = MutableMapping[str, Any]
-App = Callable[[Scope, Receive, Send], Awaitable[None]]
-
-_BATCH: Final = "batch"
-_PATHS: Final = {
-    **{f"/v1/{name}": name for name in ("track", "identify", "page", "screen", "group", "alias", "batch")},
-    "/v1/import": _BATCH,
-}
-_PATHS.update({f"{path}/": kind for path, kind in list(_PATHS.items())})
 
 
 class Counts:
@@ -63,14 +46,13 @@ class Counts:
 
 
 class Door:
-    """ASGI application. One event loop uses it."""
+    """One event loop uses it. Each exchange: :meth:`admit`, then one of :meth:`take`, :meth:`refuse` and :meth:`leave`."""
 
     def __init__(
         self,
         settings: IngressSettings,
         keys: Keys,
         journal: Journal,
-        elsewhere: App,
         *,
         clock: Callable[[], int] = time.time_ns,
         new_id: Callable[[], str] = lambda: str(uuid_utils.uuid7()),
@@ -78,91 +60,99 @@ class Door:
         self._settings = settings
         self._keys = keys
         self._journal = journal
-        self._elsewhere = elsewhere
         self._clock = clock
         self._new_id = new_id
         self._limits = Limits(settings.max_event_bytes, settings.max_batch_events)
-        self._inflight_bytes = 0
-        self._bodies = BodyReader(max_bytes=settings.max_body_bytes, timeout_seconds=settings.body_timeout_seconds)
-        self._sweeping = asyncio.get_running_loop().create_task(self._bodies.sweep())
+        self._asking: set[asyncio.Task[Any]] = set()
+        self.inflight_bytes = 0
+        """Bodies being read or waiting for the disk, by what their heads announced."""
         self.counts = Counts()
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
-        kind = _PATHS.get(scope.get("path", ""))
-        if kind is None:
-            await self._elsewhere(scope, receive, send)
-            return
-        authorization = origin = encoding = requested = forwarded = None
-        length = 0
-        for name, value in scope["headers"]:
-            if name == b"authorization":
-                authorization = value
-            elif name == b"content-length":
-                length = int(value) if value.isdigit() else 0
-            elif name == b"content-encoding":
-                encoding = value
-            elif name == b"origin":
-                origin = value
-            elif name == b"access-control-request-headers":
-                requested = value
-            elif name == b"x-forwarded-for":
-                forwarded = value
-        headers = cors(origin, (requested or b"") if scope["method"] == "OPTIONS" else None) if origin else None
-        if scope["method"] != "POST":
-            await self._not_a_post(scope["method"], send, headers)
-            return
+    def admit(self, exchange: Exchange) -> bool:
+        """Keep room for the body that follows. False: there is none, and 503 is answered."""
         self.counts.requests += 1
-        reserved = min(length, self._settings.max_body_bytes) or 1024
-        self._inflight_bytes += reserved
+        exchange.reserved = min(exchange.length, self._settings.max_body_bytes) or 1024
+        self.inflight_bytes += exchange.reserved
+        if self.inflight_bytes > self._settings.max_inflight_bytes:
+            self.refuse(exchange, Busy("Too many requests are in flight.", retry_after=1))
+            return False
+        return True
+
+    def take(self, exchange: Exchange, body: bytes) -> None:
+        """Store what the body holds, and answer when that is on disk. The client may have gone meanwhile."""
         try:
-            self._check_inflight()
-            body = await self._bodies.read(receive)
-            if encoding is not None:
-                body = self._decoded(body, encoding)
-            source = self._keys.by_header(authorization) if authorization is not None else None
+            if exchange.encoding is not None:
+                body = self._decoded(body, exchange.encoding)
+            source = self._keys.by_header(exchange.authorization) if exchange.authorization is not None else None
             if source is None:
-                source = await self._source(authorization, body)
-                if source is None:
-                    self.counts.unknown_keys += 1
-                    await send_answer(send, 200, OK, headers)
-                    return
-            ip = self._address(scope, forwarded)
-            answer = await self._store(kind, body, source, ip, origin is not None)
-        except SegmentDoError as error:
+                asking = asyncio.get_running_loop().create_task(self._ask(exchange, body))
+                self._asking.add(asking)
+                asking.add_done_callback(self._asking.discard)
+                return
+            self._store(exchange, body, source)
+        except Exception as error:  # noqa: BLE001  # told to the client; nothing of it is stored
+            self.refuse(exchange, error)
+
+    def refuse(self, exchange: Exchange, error: Exception) -> None:
+        """Answer that nothing of it was stored."""
+        headers = cors(exchange.origin) if exchange.origin is not None else []
+        if isinstance(error, SegmentDoError):
             self.counts.refused_requests += 1
-            if isinstance(error, Unavailable):
-                headers = [*(headers or []), *_retry_after(error)]
-            await send_answer(send, status_of(error), error_body(error), headers)
-        except ClientGone:
-            self.counts.failed += 1
-        except Exception:
+        else:
             # Nothing should come here; if it does, the client hears 503 and sends again rather than lose events.
             self.counts.failed += 1
-            log.exception("request failed", path=scope["path"])
-            failed = Unavailable("The request failed inside the platform.", hint="Send it again later.", retry_after=5)
-            await send_answer(send, 503, error_body(failed), [*(headers or []), *_retry_after(failed)])
-        else:
-            await send_answer(send, 200, answer, headers)
-        finally:
-            self._inflight_bytes -= reserved
+            log.error("request failed", kind=exchange.kind, exc_info=error)
+            error = Unavailable("The request failed inside the platform.", hint="Send it again later.", retry_after=5)
+        if isinstance(error, Unavailable):
+            seconds = str(error.retry_after).encode()
+            headers += [(b"retry-after", seconds), (b"x-ratelimit-reset", seconds)]
+        self._answer(exchange, status_of(error), error_body(error), headers)
 
-    async def _store(self, kind: str, body: bytes, source: Source, ip: str | None, client_side: bool) -> bytes:
-        caller = Caller(source.id, ip, client_side)
+    def leave(self, exchange: Exchange) -> None:
+        """The client went away before its body had come; there is nobody to answer."""
+        self.counts.failed += 1
+        self.inflight_bytes -= exchange.reserved
+        exchange.reserved = 0
+
+    def _store(self, exchange: Exchange, body: bytes, source: Source) -> None:
+        caller = Caller(source.id, self._address(exchange), exchange.origin is not None)
         received_at = self._clock() // 1000
         intake: Intake
-        if kind is _BATCH:
+        if exchange.kind == "batch":
             intake = batch_intake(body, caller, received_at, self._new_id, self._limits)
         else:
-            intake = single_intake(body, kind, caller, received_at, self._new_id, self._limits)
+            intake = single_intake(body, exchange.kind, caller, received_at, self._new_id, self._limits)
+        stored = partial(self._stored, exchange, intake.events, intake.refused)
         if intake.events:
-            framed = entry(source.identity.encode(errors="surrogatepass"), intake.events, intake.pack)
-            await self._journal.append(source.identity, intake.events, framed)
-        self.counts.events += intake.events
-        if not intake.refused:
-            return OK
-        self.counts.rejected_events += len(intake.refused)
-        return accepted_body(intake.refused)
+            self._journal.append(source.identity, intake.events, intake.pack, stored)
+        else:
+            stored(None)
+
+    def _stored(self, exchange: Exchange, events: int, refused: list[Refused], failed: StorageFailed | None) -> None:
+        if failed is not None:
+            self.refuse(exchange, failed)
+            return
+        self.counts.events += events
+        self.counts.rejected_events += len(refused)
+        origin = exchange.origin
+        self._answer(exchange, 200, accepted_body(refused), cors(origin) if origin is not None else None)
+
+    def _answer(self, exchange: Exchange, status: int, body: bytes, headers: Headers | None) -> None:
+        self.inflight_bytes -= exchange.reserved
+        exchange.reserved = 0
+        exchange.answer(status, body, headers)
+
+    async def _ask(self, exchange: Exchange, body: bytes) -> None:
+        """For a header not met before, and for keys in bodies: find the source, then go on."""
+        try:
+            source = await self._source(exchange.authorization, body)
+            if source is None:
+                self.counts.unknown_keys += 1
+                self._answer(exchange, 200, OK, cors(exchange.origin) if exchange.origin is not None else None)
+                return
+            self._store(exchange, body, source)
+        except Exception as error:  # noqa: BLE001  # told to the client; nothing of it is stored
+            self.refuse(exchange, error)
 
     async def _source(self, authorization: bytes | None, body: bytes) -> Source | None:
         """The sender's source; None where an unknown key is to be answered as if it were known."""
@@ -184,10 +174,6 @@ class Door:
             )
         return source
 
-    def _check_inflight(self) -> None:
-        if self._inflight_bytes > self._settings.max_inflight_bytes:
-            raise Busy("Too many requests are in flight.", retry_after=1)
-
     def _decoded(self, body: bytes, encoding: bytes) -> bytes:
         name = encoding.strip().lower()
         if name in (b"gzip", b"x-gzip"):
@@ -196,20 +182,7 @@ class Door:
             return body
         raise MalformedBody("The body's content-encoding is not gzip.", code="unsupported_encoding")
 
-    def _address(self, scope: Scope, forwarded: bytes | None) -> str | None:
-        if forwarded is not None and self._settings.trust_forwarded_for:
-            return forwarded.split(b",")[0].strip().decode("latin-1")[:64]
-        client = scope.get("client")
-        return client[0] if client else None
-
-    async def _not_a_post(self, method: str, send: Send, headers: Headers | None) -> None:
-        if method == "OPTIONS":
-            await send_answer(send, 200, b"{}", headers)
-            return
-        error = MalformedBody("This path takes POST.", code="method_not_allowed")
-        await send_answer(send, 405, error_body(error), [*(headers or []), (b"allow", b"POST, OPTIONS")])
-
-
-def _retry_after(error: Unavailable) -> Headers:
-    seconds = str(error.retry_after).encode()
-    return [(b"retry-after", seconds), (b"x-ratelimit-reset", seconds)]
+    def _address(self, exchange: Exchange) -> str | None:
+        if exchange.forwarded is not None and self._settings.trust_forwarded_for:
+            return exchange.forwarded.split(b",")[0].strip().decode("latin-1")[:64]
+        return exchange.client

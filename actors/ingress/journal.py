@@ -2,8 +2,9 @@
 
 A replica appends to a folder of its own and holds its lock for as long as it lives. One frame is one
 request's events, all of one identity. What follows an append's resolution is a :class:`Run`: bytes of a
-segment that hold whole frames of one identity. Nothing of an event stays in memory; the dispatcher reads
-runs back from the (cached) file, so that a backlog of any size costs a few words a request.
+segment that hold whole frames of one identity. What was just stored stays in memory as well, up to
+``LIVE_BYTES``; beyond that the dispatcher reads runs back from the (cached) file, so that a backlog of any size costs
+a few words a request.
 
 A segment is deleted when it is closed and each of its runs was confirmed. A folder whose lock is free was
 left by a dead replica; whoever takes the lock reads it from the start. Identity actors deduplicate, so
@@ -12,7 +13,6 @@ reading what was already applied is harmless.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import fcntl
 import functools
@@ -22,11 +22,11 @@ import struct
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import structlog
 
-from actors.segment import Appender, Outcome, Written, frame, read_segment, scan, segment_path
+from actors.segment import Appender, Outcome, frame, read_segment, scan, segment_path
 from segment_do.errors import Busy, StorageFailed
 from segment_do.settings import JournalSettings
 
@@ -36,6 +36,7 @@ log = structlog.get_logger(__name__)
 
 _HEAD: Final = struct.Struct("<HI")  # bytes of the identity's name, events in the frame
 _RUN_BYTES: Final = 2**20  # neighbours are joined up to this size
+LIVE_BYTES: Final = 8 * 2**20
 _FREE_CHECK_BYTES: Final = 8 * 2**20  # how much is written between looks at the free disk
 
 
@@ -86,20 +87,52 @@ class Segment:
                 os.unlink(path)
 
 
-class Run(NamedTuple):
+class Run:
     """Whole frames of one identity in one segment, durable and not yet confirmed."""
 
-    segment: Segment
-    identity: str
-    start: int
-    end: int
-    events: int
+    __slots__ = ("end", "events", "identity", "rows", "segment", "start")
 
-    def join(self, after: Run) -> Run | None:
-        """Both as one run where ``after`` follows at once in the same file; None where it does not."""
-        if after.segment is self.segment and after.start == self.end and after.end - self.start <= _RUN_BYTES:
-            return self._replace(end=after.end, events=self.events + after.events)
-        return None
+    def __init__(
+        self, segment: Segment, identity: str, start: int, end: int, events: int, rows: list[bytes] | None = None
+    ) -> None:
+        self.segment = segment
+        self.identity = identity
+        self.start = start
+        self.end = end
+        self.events = events
+        self.rows = rows
+        """Its packs, where they are still in memory; else they are read from the file."""
+
+    @property
+    def size(self) -> int:
+        """Bytes in the file."""
+        return self.end - self.start
+
+    def absorb(self, after: Run) -> bool:
+        """Become both where ``after`` follows at once in the same file; False where it does not."""
+        if (
+            after.segment is not self.segment
+            or after.start != self.end
+            or after.identity != self.identity
+            or (after.rows is None) != (self.rows is None)
+            or after.end - self.start > _RUN_BYTES
+        ):
+            return False
+        self.end = after.end
+        self.events += after.events
+        if self.rows is not None and after.rows is not None:
+            self.rows += after.rows
+        return True
+
+    def packs(self) -> list[bytes | memoryview]:
+        """The events, in order.
+
+        Raises:
+            StorageFailed, OSError: they are no longer in memory and the file cannot be read.
+        """
+        if self.rows is not None:
+            return list(self.rows)
+        return [pack for _identity, _count, pack in open_entries(self.segment.read(self.start, self.end))]
 
 
 class Journal:
@@ -122,36 +155,48 @@ class Journal:
         making.rename(self.folder)
         self._segments: dict[int, Segment] = {}
         self.unapplied_bytes = 0
+        self._live_bytes = 0
         self._until_free_check = 0
         self._full = False
         self._appender = Appender(self.folder, segment_bytes=settings.segment_bytes, **appender)
 
-    def append(self, identity: str, count: int, framed: bytes) -> asyncio.Future[Written]:
-        """Store one request's events (made by :func:`entry`); the future resolves when they are on disk.
-
-        Whatever becomes of the future (its client may go away), events that reached the disk go on to their
-        identity.
+    def append(self, identity: str, count: int, rows: bytes, done: Callable[[StorageFailed | None], None]) -> None:
+        """Store one request's events (a pack). ``done`` is called with None when they are on disk, and with what went wrong
+        when nothing of them was stored. By then those that are stored are on their way to their identity.
 
         Raises:
             Busy: the journal or the disk is at its bound; nothing was stored.
-            StorageFailed: (from the future) the disk refused; nothing was stored.
+            StorageFailed: the journal is closed.
         """
+        framed = entry(identity.encode(errors="surrogatepass"), count, rows)
         self._check_room(len(framed))
-        future = self._appender.append(framed, functools.partial(self._stored, identity, count, len(framed)))
+        self._appender.store(framed, functools.partial(self._stored, identity, count, rows, len(framed), done))
         self.unapplied_bytes += len(framed)
-        return future
 
-    def _stored(self, identity: str, count: int, size: int, outcome: Outcome) -> None:
+    def _stored(
+        self,
+        identity: str,
+        count: int,
+        rows: bytes,
+        size: int,
+        done: Callable[[StorageFailed | None], None],
+        outcome: Outcome,
+    ) -> None:
         if isinstance(outcome, StorageFailed):
             self.unapplied_bytes -= size
+            done(outcome)
             return
         number, start, end = outcome
         segment = self._segments.get(number)
         if segment is None:
             segment = self._segments[number] = Segment(segment_path(self.folder, number))
             self._seal_below(number)
-        segment.unconfirmed_bytes += end - start
-        self._dispatch(Run(segment, identity, start, end, count))
+        segment.unconfirmed_bytes += size
+        live = self._live_bytes + size <= LIVE_BYTES
+        if live:
+            self._live_bytes += size
+        self._dispatch(Run(segment, identity, start, end, count, [rows] if live else None))
+        done(None)
 
     async def prove(self) -> None:
         """Write and sync a frame without events: shows that a request would be stored now.
@@ -165,8 +210,10 @@ class Journal:
     def confirm(self, run: Run) -> None:
         """The identity actor has these events, durably."""
         segment = run.segment
-        segment.unconfirmed_bytes -= run.end - run.start
-        self.unapplied_bytes -= run.end - run.start
+        segment.unconfirmed_bytes -= run.size
+        self.unapplied_bytes -= run.size
+        if run.rows is not None:
+            self._live_bytes -= run.size
         if segment.sealed and not segment.unconfirmed_bytes:
             self._remove(segment)
 
@@ -231,23 +278,23 @@ class Adopted:
                 last = end
                 if not count:  # a proof of writing, not an event
                     continue
-                if run and run.identity == identity and run.end == start and end - run.start < _RUN_BYTES:
-                    run = run._replace(end=end, events=run.events + count)
+                found = Run(segment, identity, start, end, count)
+                if run and run.absorb(found):
                     continue
                 if run:
                     yield self._count(run)
-                run = Run(segment, identity, start, end, count)
+                run = found
             if run:
                 yield self._count(run)
             self.torn_bytes += max(0, len(data) - last) if last else 0
 
     def _count(self, run: Run) -> Run:
-        self.unapplied_bytes += run.end - run.start
+        self.unapplied_bytes += run.size
         return run
 
     def confirm(self, run: Run) -> None:
         """The identity actor has these events, durably."""
-        self.unapplied_bytes -= run.end - run.start
+        self.unapplied_bytes -= run.size
 
     def close(self, *, remove: bool) -> None:
         """Let go of the folder; with ``remove`` everything in it was confirmed and it is deleted."""

@@ -8,14 +8,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import socket
 import threading
 from collections.abc import Coroutine
 from concurrent.futures import Future
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import uvicorn
 import uvloop
+
+from actors.ingress.door import Door
+from actors.ingress.protocol import IDLE_SECONDS, TrackingProtocol, sweep
+from segment_do.settings import IngressSettings
 
 __all__ = ["EventLoopThread", "serve"]
 
@@ -48,12 +53,12 @@ class EventLoopThread:
         self.loop.run_forever()
 
 
-async def serve(app: Any, listening: socket.socket, *, max_connections: int, stop: asyncio.Event) -> None:
-    """Serve an ASGI app until ``stop`` is set; then finish the requests in flight (at most 5 seconds)."""
+async def serve(app: Any, door: Door, listening: socket.socket, settings: IngressSettings, stop: asyncio.Event) -> None:
+    """Serve door and app until ``stop`` is set; then finish the requests in flight (at most 5 seconds)."""
     server = uvicorn.Server(
         uvicorn.Config(
             app,
-            http="httptools",
+            http=cast(Any, functools.partial(TrackingProtocol, door, settings)),
             ws="none",
             lifespan="off",
             interface="asgi3",
@@ -61,13 +66,14 @@ async def serve(app: Any, listening: socket.socket, *, max_connections: int, sto
             log_config=None,
             server_header=False,
             proxy_headers=False,
-            limit_concurrency=max_connections,
-            timeout_keep_alive=75,
+            limit_concurrency=settings.max_connections,
+            timeout_keep_alive=round(IDLE_SECONDS),
             timeout_graceful_shutdown=5,
         )
     )
     server.config.load()
     server.lifespan = server.config.lifespan_class(server.config)
+    sweeping = asyncio.ensure_future(sweep(server.server_state.connections, settings))
     serving = asyncio.ensure_future(server.serve(sockets=[listening]))
     stopping = asyncio.ensure_future(stop.wait())
     await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
@@ -75,3 +81,4 @@ async def serve(app: Any, listening: socket.socket, *, max_connections: int, sto
     stopping.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await serving
+    sweeping.cancel()

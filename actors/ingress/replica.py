@@ -18,6 +18,7 @@ from actors.ingress.keys import Keys, KeySet
 from actors.ingress.listener import serve
 from actors.ingress.metrics import metrics_text
 from actors.ingress.port import open_socket
+from actors.ingress.tracking_app import TrackingApp
 from segment_do.errors import NotReady, SegmentDoError
 from segment_do.settings import Settings
 
@@ -52,9 +53,8 @@ class Replica:
         self.keys = Keys(fetch_keys)
         self.dispatcher = Dispatcher(apply, name_for)
         self.journal = Journal(settings.paths.journal, settings.journal, self._dispatch)
-        self.door = Door(
-            settings.ingress, self.keys, self.journal, control_api(platform, settings.paths.ensure_token())
-        )
+        self.door = Door(settings.ingress, self.keys, self.journal)
+        self.app = TrackingApp(settings.ingress, self.door, control_api(platform, settings.paths.ensure_token()))
 
     async def start(self) -> None:
         """Open the port, follow the keys, look for journals of dead replicas.
@@ -69,7 +69,7 @@ class Replica:
             asyncio.create_task(self._adopt_for_ever(), name="adopt journals"),
             asyncio.create_task(self._wake_unfinished(), name="wake identities"),
             asyncio.create_task(
-                serve(self.door, listening, max_connections=self._settings.ingress.max_connections, stop=self._stop),
+                serve(self.app, self.door, listening, self._settings.ingress, self._stop),
                 name="serve",
             ),
         ]

@@ -106,16 +106,28 @@ async def test_a_refused_write_or_sync_is_never_read_later(tmp_path: Path, code:
 
 
 async def test_a_client_that_leaves_disturbs_nobody(tmp_path: Path) -> None:
-    """A cancelled waiter's bytes are stored, its note is called, and its neighbours are answered."""
+    """A cancelled waiter's bytes are stored, and its neighbours are answered."""
     appender = Appender(tmp_path, segment_bytes=2**20)
-    noted: list[object] = []
-    leaving = appender.append(frame(b"leaves"), noted.append)
+    leaving = appender.append(frame(b"leaves"))
     staying = appender.append(frame(b"stays"))
     leaving.cancel()
     await staying
     appender.close()
-    assert len(noted) == 1
     assert bodies(read_segment(segment_path(tmp_path, 1))) == [b"leaves", b"stays"]
+
+
+async def test_a_report_that_fails_disturbs_nobody(tmp_path: Path) -> None:
+    """Whoever cannot take the news that its bytes are stored costs its neighbours nothing."""
+
+    def broken(_outcome: object) -> None:
+        raise RuntimeError("its connection is gone")
+
+    appender = Appender(tmp_path, segment_bytes=2**20)
+    appender.store(frame(b"broken"), broken)
+    await appender.append(frame(b"stays"))
+    appender.close()
+    assert appender.waiting_bytes == 0
+    assert bodies(read_segment(segment_path(tmp_path, 1))) == [b"broken", b"stays"]
 
 
 async def test_more_than_the_bound_is_refused(tmp_path: Path) -> None:

@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from actors.ingress.dispatcher import Batch, Dispatcher, decode_batches, encode_batches
-from actors.ingress.journal import Journal, Run, entry
+from actors.ingress.journal import Journal, Run
 from segment_do.errors import NotReady
 from segment_do.events.record import REJECTED, Record, decode_pack, encode_record
 from segment_do.settings import JournalSettings
+from tests.actors.ingress.storing import stored
 
 
 def event(message_id: str, size: int = 10) -> bytes:
@@ -31,7 +32,7 @@ class Rig:
 
     async def send(self, identity: str, *ids: str, size: int = 10) -> None:
         pack = b"".join(event(message_id, size) for message_id in ids)
-        await self.journal.append(identity, len(ids), entry(identity.encode(), len(ids), pack))
+        await stored(self.journal, identity, pack, len(ids))
 
     def _offer(self, run: Run) -> None:
         self.dispatcher.offer(run, self._confirm)

@@ -224,7 +224,7 @@ async def test_a_client_that_leaves_mid_body_costs_nothing(tmp_path: Path) -> No
             writer.transport.abort()
         assert (await running.post("/v1/track", EVENT)).status_code == 200
         async with asyncio.timeout(5.0):
-            while running.replica.door._inflight_bytes:
+            while running.replica.door.inflight_bytes:
                 await asyncio.sleep(0)
 
 

@@ -11,15 +11,12 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from actors.ingress.journal import Journal, Run, abandoned, adopt, entry, open_entries
+from actors.ingress.journal import Journal, Run, abandoned, adopt, open_entries
 from segment_do.errors import Busy
 from segment_do.settings import JournalSettings
+from tests.actors.ingress.storing import stored
 
 SMALL = JournalSettings(segment_bytes=4096, max_bytes=1 << 20)
-
-
-async def stored(journal: Journal, identity: str, pack: bytes, count: int = 1) -> None:
-    await journal.append(identity, count, entry(identity.encode(), count, pack))
 
 
 def read(run: Run) -> list[tuple[str, int, bytes]]:
@@ -41,10 +38,27 @@ async def test_neighbours_of_one_identity_join(tmp_path: Path) -> None:
     journal = Journal(tmp_path, SMALL, runs.append)
     await stored(journal, "tom", b"one")
     await stored(journal, "tom", b"two")
-    joined = runs[0].join(runs[1])
-    assert joined is not None
-    assert read(joined) == [("tom", 1, b"one"), ("tom", 1, b"two")]
-    assert joined.events == 2
+    assert runs[0].absorb(runs[1])
+    assert read(runs[0]) == [("tom", 1, b"one"), ("tom", 1, b"two")]
+    assert runs[0].packs() == [b"one", b"two"]
+    assert runs[0].events == 2
+
+
+async def test_beyond_its_memory_the_journal_is_read_from_its_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A backlog costs no memory: what is over the bound comes from the file, the same; confirmed runs make room again."""
+    monkeypatch.setattr("actors.ingress.journal.LIVE_BYTES", 100)
+    runs: list[Run] = []
+    journal = Journal(tmp_path, SMALL, runs.append)
+    for number in range(4):
+        await stored(journal, "tom", b"%d" % number * 40)
+    assert [run.rows is not None for run in runs] == [True, False, False, False]
+    assert not runs[0].absorb(runs[1])
+    assert [bytes(pack) for run in runs for pack in run.packs()] == [b"%d" % number * 40 for number in range(4)]
+    journal.confirm(runs[0])
+    await stored(journal, "tom", b"again")
+    assert runs[-1].rows == [b"again"]
 
 
 async def test_files_go_when_all_in_them_is_confirmed(tmp_path: Path) -> None:
