@@ -34,6 +34,8 @@ GRAPH_FILE: Final = "ray_config.yaml"
 
 def main() -> None:
     """Start, watch, stop. Exit status 0 after an orderly stop, 1 when something has to be started again."""
+    import actors.lean  # noqa: F401  # before Ray
+
     settings = load_settings()
     os.environ.update(_ray_environment(settings))
     asyncio.run(_run(settings))
@@ -48,6 +50,7 @@ def _ray_environment(settings: Settings) -> dict[str, str]:
         # Packs of up to a megabyte travel inside the call: the detour through the object store costs more.
         "RAY_max_direct_call_object_size": str(_INLINE_BYTES),
         "RAY_task_rpc_inlined_bytes_limit": str(16 * _INLINE_BYTES),
+        "RAY_preload_python_modules": "actors.lean",
         "RAY_DISABLE_IMPORT_WARNING": "1",
         "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
         "RAY_DEDUP_LOGS": "0",

@@ -12,12 +12,12 @@ from typing import Final
 
 __all__ = ["freeze_imports", "give_way"]
 
-_NICENESS: Final = 5
+_NICENESS: Final = 10
 _COLLECT_AFTER_OBJECTS: Final = 20_000
 
 
 def give_way() -> None:
-    """Lower this process's share of a busy processor to about a third of the ingress's. Call it before threads start."""
+    """Lower this process's share of a busy processor to about a tenth of the ingress's. Call it before threads start."""
     os.setpriority(os.PRIO_PROCESS, 0, max(os.getpriority(os.PRIO_PROCESS, 0), _NICENESS))
 
 

@@ -1,6 +1,6 @@
 """From the journal to the identity actors: packs, one in flight per actor, until each event is confirmed.
 
-While a call is in flight, and for a few milliseconds after it began, what arrives gathers; the next call takes it all. So the
+While a call is in flight, and for some milliseconds after it began, what arrives gathers; the next call takes it all. So the
 first event of an idle identity leaves at once, and under load a call, which costs both sides about a millisecond
 whatever it carries, carries many. A call that fails is made again, with the same events, for as long as it takes:
 the actor deduplicates. Events never leave the journal before the actor has them in its own file.
@@ -35,13 +35,11 @@ Batch = tuple[str, int, bytes]
 Apply = Callable[[str, list[Batch]], Awaitable[None]]
 """Has the named actor apply batches; returns when they are in its file."""
 
-SMALL_CALL_BYTES: Final = 88 * 1024
-"""Arguments up to 100 KiB travel inside the call; larger ones cost a detour through the object store."""
-LARGE_CALL_BYTES: Final = 2**20
-"""With a backlog the detour pays: fewer calls, larger transactions."""
-_PACE_SECONDS: Final = 0.025
+CALL_BYTES: Final = 2**20
+"""Enough for one call; where so much waits nothing more is gathered. Packs of this size travel inside the call."""
+_PACE_SECONDS: Final = 0.05
 _PACE_SECONDS_A_LANE: Final = 0.001
-"""A call to one actor begins so long after its last: 40 calls a second for one, 1,000 for all together."""
+"""Otherwise a call to one actor begins so long after its last: 20 calls a second for one, 1,000 for all together."""
 _ATTEMPTS_BEFORE_ISOLATION: Final = 3
 _FIRST_WAIT_SECONDS: Final = 0.05
 _LONGEST_WAIT_SECONDS: Final = 2.0
@@ -145,7 +143,7 @@ class Dispatcher:
                 lane.waiting_bytes -= run.size
                 self.applied_events += run.events
                 confirm(run)
-            if lane.waiting_bytes < SMALL_CALL_BYTES and (early := next_call - loop.time()) > 0:
+            if lane.waiting_bytes < CALL_BYTES and (early := next_call - loop.time()) > 0:
                 await self._wait(early)
         lane.working = False
         del self._lanes[lane.name]
@@ -153,7 +151,7 @@ class Dispatcher:
             self._idle.set()
 
     def _take(self, lane: _Lane) -> list[tuple[Run, Callable[[Run], None]]]:
-        budget = SMALL_CALL_BYTES if lane.waiting_bytes <= 2 * SMALL_CALL_BYTES else LARGE_CALL_BYTES
+        budget = CALL_BYTES
         taken: list[tuple[Run, Callable[[Run], None]]] = []
         while lane.runs:
             run = lane.runs[0][0]

@@ -43,6 +43,9 @@ class WarehouseActor:
     """Named ``warehouse``: the one writer of the tables, and where queries are run from."""
 
     async def __init__(self, settings: Settings) -> None:  # type: ignore[misc]  # Ray awaits it
+        from actors.lean import allow_arrow
+
+        allow_arrow()
         from actors.warehouse.consumer import Consumer  # here: who only calls this actor does not load Arrow and DuckDB
         from warehouse import WarehouseStore
 
