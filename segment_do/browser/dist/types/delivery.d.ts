@@ -1,0 +1,60 @@
+/**
+ * From the queue to the platform: batches, retries, and the last moments of a page.
+ *
+ * Bodies go as text/plain and carry the write key, so that a first attempt needs no preflight; a retry says how many went
+ * before it in `X-Retry-Count`. Every request may outlive the page (`keepalive`), for which browsers allow 64 KB. The same
+ * events go again with the same messageIds until the platform has taken or refused them; nothing is sent while offline.
+ */
+import type { Queue } from "./queue.js";
+/** Events of one request, bytes of JSON; with the envelope it stays below the browsers' 64 KB. */
+export declare const REQUEST_BYTES_MAX = 60000;
+/** An unanswered request is given up after so long, and tried again. */
+export declare const REQUEST_TIMEOUT_MS = 30000;
+/** An event sent so often without an answer for good is let go. With the backoff this takes more than an hour online. */
+export declare const ATTEMPTS_MAX = 100;
+export interface DeliveryOptions {
+    writeKey: string;
+    /** Base address, without `/v1`. */
+    apiHost: string;
+    /** `batch`: to /v1/b; `single`: one event a request, to /v1/t, /v1/p, … */
+    delivery: "batch" | "single";
+    /** So many waiting events are sent at once. */
+    batchEvents: number;
+    /** Longest an event waits for company, milliseconds. */
+    lingerMs: number;
+}
+export interface Delivered {
+    messageIds: string[];
+    /** HTTP status; 0 where there was no answer. */
+    status: number;
+    reason: string;
+}
+type Told = (name: "delivery_success" | "delivery_retry" | "delivery_failure", what: Delivered) => unknown;
+export declare class Delivery {
+    private readonly queue;
+    private readonly options;
+    private readonly told;
+    private readonly random;
+    private busy;
+    private failures;
+    private linger;
+    private pause;
+    private flushing;
+    private bytesAway;
+    constructor(queue: Queue, options: DeliveryOptions, told: Told, random?: () => number);
+    /** Something was queued. */
+    wake(): void;
+    /** Sends now what waits; true when nothing is left, false when something has to wait for the network or the platform. */
+    flush(): Promise<boolean>;
+    /** The network is there again. */
+    online(): void;
+    /** The page may go away: everything leaves now, as far as browsers allow, and stays in the queue until answered. */
+    leave(): void;
+    private send;
+    /** One request and what follows from its answer; true when the platform has answered for good. Never rejects. */
+    private attempt;
+    private post;
+    private settleFlush;
+    private unpause;
+}
+export {};

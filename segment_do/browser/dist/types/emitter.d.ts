@@ -1,0 +1,9 @@
+/** Listeners by name. A listener that throws harms neither its neighbours nor the page. */
+export type Listener = (...args: any[]) => unknown;
+export declare class Emitter {
+    private readonly listeners;
+    on(name: string, listener: Listener): this;
+    once(name: string, listener: Listener): this;
+    off(name: string, listener: Listener): this;
+    emit(name: string, ...args: unknown[]): this;
+}
