@@ -1,0 +1,87 @@
+// Chromium for tests: takes one JSON command a line, answers each with one line. The tests themselves are in Python.
+import { createInterface } from "node:readline";
+
+import { chromium } from "playwright-core";
+
+const browser = await chromium.launch({
+  executablePath: process.argv[2],
+  args: [
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync", "--host-resolver-rules=MAP *.example.test 127.0.0.1",
+  ],
+});
+const contexts = new Map();
+const pages = new Map();
+let made = 0;
+
+const commands = {
+  async context() {
+    const context = await browser.newContext();
+    context.setDefaultTimeout(10_000);
+    const known = { context, urls: [], errors: [] };
+    context.on("request", (request) => known.urls.push(request.url()));
+    context.on("weberror", (thrown) => known.errors.push(String(thrown.error())));
+    contexts.set(++made, known);
+    return made;
+  },
+  async page({ context }) {
+    pages.set(++made, await contexts.get(context).context.newPage());
+    return made;
+  },
+  async goto({ page, url }) {
+    await pages.get(page).goto(url);
+  },
+  async reload({ page }) {
+    await pages.get(page).reload();
+  },
+  async evaluate({ page, script }) {
+    return await pages.get(page).evaluate(script);
+  },
+  async until({ page, script }) {
+    await pages.get(page).waitForFunction(script);
+  },
+  async click({ page, selector, modifiers }) {
+    await pages.get(page).click(selector, { modifiers });
+  },
+  async closePage({ page }) {
+    await pages.get(page).close({ runBeforeUnload: true });
+  },
+  async offline({ context, offline }) {
+    await contexts.get(context).context.setOffline(offline);
+  },
+  async cookies({ context }) {
+    return await contexts.get(context).context.cookies();
+  },
+  async addCookie({ context, cookie }) {
+    await contexts.get(context).context.addCookies([cookie]);
+  },
+  // Processor time, not the clock's: what else the machine does has no part in it.
+  async scriptSeconds({ page, script }) {
+    const session = await pages.get(page).context().newCDPSession(pages.get(page));
+    await session.send("Performance.enable", { timeDomain: "threadTicks" });
+    const read = async () =>
+      (await session.send("Performance.getMetrics")).metrics.find((metric) => metric.name === "ScriptDuration").value;
+    const before = await read();
+    await pages.get(page).evaluate(script);
+    return (await read()) - before;
+  },
+  async seen({ context }) {
+    const { urls, errors } = contexts.get(context);
+    return { urls, errors };
+  },
+  async closeContext({ context }) {
+    await contexts.get(context).context.close();
+  },
+};
+
+for await (const line of createInterface({ input: process.stdin })) {
+  const { op, ...given } = JSON.parse(line);
+  let answer;
+  try {
+    answer = { value: (await commands[op](given)) ?? null };
+  } catch (error) {
+    answer = { error: String(error) };
+  }
+  process.stdout.write(JSON.stringify(answer) + "\n");
+}
+await browser.close();
