@@ -14,6 +14,13 @@ const contexts = new Map();
 const pages = new Map();
 let made = 0;
 
+// A promise that a page never settles is an error of the test, not a test that never ends.
+const within = (promise) => {
+  let timer;
+  const late = new Promise((_, reject) => (timer = setTimeout(() => reject(new Error("no result after 20 s")), 20_000)));
+  return Promise.race([promise, late]).finally(() => clearTimeout(timer));
+};
+
 const commands = {
   async context() {
     const context = await browser.newContext();
@@ -35,7 +42,7 @@ const commands = {
     await pages.get(page).reload();
   },
   async evaluate({ page, script }) {
-    return await pages.get(page).evaluate(script);
+    return await within(pages.get(page).evaluate(script));
   },
   async until({ page, script }) {
     await pages.get(page).waitForFunction(script);

@@ -52,8 +52,7 @@ def test_single_delivery(visitor: Visitor, platform: Recorder, html: Html) -> No
     """With delivery "single", or analytics.js's strategy "standard", each call has its own request and path."""
     for load in (
         f"{{apiHost: '{platform.url}', delivery: 'single'}}",
-        f"{{integrations: {{'Segment.io': {{apiHost: '{platform.host}/v1', protocol: 'http',"
-        " deliveryStrategy: {strategy: 'standard'}}}}",
+        f"{{integrations: {{'Segment.io': {{apiHost: '{platform.host}/v1', protocol: 'http', deliveryStrategy: {{strategy: 'standard'}}}}}}}}",
     ):
         platform.requests.clear()
         visitor.page(html(load)).evaluate(ALL_SIX)

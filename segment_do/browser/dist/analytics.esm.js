@@ -281,7 +281,7 @@ var Delivery = class {
       this.settleFlush();
     });
   }
-  /** The network is there again. */
+  /** The network is there again, or events of a page before are. */
   online() {
     this.unpause();
     this.send();
@@ -293,7 +293,7 @@ var Delivery = class {
       const room = REQUEST_BYTES_MAX - this.bytesAway;
       const batch = room > 0 ? this.queue.take(this.options.delivery === "single" ? 1 : Infinity, room) : [];
       if (batch.length === 0) return;
-      void this.attempt(batch);
+      void this.attempt(batch).then(() => this.settleFlush());
     }
   }
   send() {
@@ -673,7 +673,7 @@ var isThenable = (value) => typeof value === "object" && value !== null && typeo
 
 // src/queue.ts
 var QUEUE_EVENTS_MAX = 500;
-var QUEUE_BYTES_MAX = 256 * 1024;
+var QUEUE_BYTES_MAX = 512 * 1024;
 var EVENT_BYTES_MAX = 32768;
 var EVENT_AGE_MAX_MS = 3 * 24 * 3600 * 1e3;
 var LEASE_MS = 5 * 60 * 1e3;
@@ -1078,7 +1078,7 @@ var Client = class {
     );
     const adopt = () => {
       queue.adopt();
-      if (queue.length > 0) delivery.wake();
+      if (queue.length > 0) delivery.online();
     };
     addEventListener("online", () => delivery.online());
     document.addEventListener("visibilitychange", () => {

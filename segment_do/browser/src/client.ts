@@ -324,7 +324,7 @@ export class Client {
     ));
     const adopt = (): void => {
       queue.adopt();
-      if (queue.length > 0) delivery.wake();
+      if (queue.length > 0) delivery.online(); // they have waited long enough
     };
     addEventListener("online", () => delivery.online());
     document.addEventListener("visibilitychange", () => {

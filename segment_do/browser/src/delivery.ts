@@ -72,7 +72,7 @@ export class Delivery {
     });
   }
 
-  /** The network is there again. */
+  /** The network is there again, or events of a page before are. */
   online(): void {
     this.unpause();
     this.send();
@@ -85,7 +85,7 @@ export class Delivery {
       const room = REQUEST_BYTES_MAX - this.bytesAway;
       const batch = room > 0 ? this.queue.take(this.options.delivery === "single" ? 1 : Infinity, room) : [];
       if (batch.length === 0) return;
-      void this.attempt(batch);
+      void this.attempt(batch).then(() => this.settleFlush());
     }
   }
 

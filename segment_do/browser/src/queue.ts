@@ -12,7 +12,7 @@ import { readLocal, writeLocal } from "./store.js";
 
 /** At these bounds a new event is not taken; those that wait are older and may be under way. */
 export const QUEUE_EVENTS_MAX = 500;
-export const QUEUE_BYTES_MAX = 256 * 1024;
+export const QUEUE_BYTES_MAX = 512 * 1024;
 /** The largest event that the platform takes, bytes of its JSON. */
 export const EVENT_BYTES_MAX = 32_768;
 /** Older events are let go: well within the platform's seven days of counting once. */

@@ -46,7 +46,7 @@ export declare class Delivery {
     wake(): void;
     /** Sends now what waits; true when nothing is left, false when something has to wait for the network or the platform. */
     flush(): Promise<boolean>;
-    /** The network is there again. */
+    /** The network is there again, or events of a page before are. */
     online(): void;
     /** The page may go away: everything leaves now, as far as browsers allow, and stays in the queue until answered. */
     leave(): void;
