@@ -39,15 +39,47 @@ class IngressSettings(_Section):
     max_event_bytes: Positive = Field(32_768, description="Largest event, bytes of JSON.")
     max_body_bytes: Positive = Field(512_000, description="Largest request body, bytes after gzip is undone.")
     max_batch_events: Positive = Field(2_500, description="Most events in one batch.")
-    max_connections: Positive = Field(8_192, description="Open connections a replica; more are answered 503.")
+    max_connections: Positive = Field(8_192, description="Open connections a replica; more are answered 429.")
     body_timeout_seconds: PositiveSeconds = Field(
         10.0, description="A request's body must have arrived by then, seconds."
     )
     max_inflight_bytes: Positive = Field(
-        64 * 2**20, description="Bodies being read or waiting for the disk, bytes; more requests are answered 503."
+        64 * 2**20, description="Bodies being read or waiting for the disk, bytes; more requests are answered 429."
     )
     trust_forwarded_for: bool = Field(
         False, description="Take the caller's address from X-Forwarded-For (behind your own proxy only)."
+    )
+
+
+class BrowserSettings(_Section):
+    """What browsers and phones fetch before they send."""
+
+    public_url: str = Field(
+        "", description="Address under which browsers reach the platform; empty = the one that they asked."
+    )
+    prefix: str = Field(
+        "",
+        description="A path of your own under which everything for browsers is served as well, e.g. `/news`.",
+        pattern=r"^(/[A-Za-z0-9_-]{1,40}){0,3}$",
+    )
+    script_directory: Path | None = Field(
+        None,
+        description="Folder with another SDK to serve: its `standalone.js` and chunks, as in `dist/umd` of `@segment/analytics-next`.",
+    )
+    cookie_domain: str = Field(
+        "", description="Domain of the anonymous id cookie that the server sets with the script; empty = it sets none."
+    )
+
+
+class TlsSettings(_Section):
+    """HTTPS beside the plain port; needed by clients that insist on it (Kotlin, Swift, C#)."""
+
+    certificate: Path | None = Field(
+        None, description="PEM file with the certificate and its chain; with it, `tls.port` is opened."
+    )
+    key: Path | None = Field(None, description="PEM file with the certificate's private key, without a password.")
+    port: Annotated[int, Field(ge=0, le=65535)] = Field(
+        8443, description="Port for HTTPS, on the same address as `port`."
     )
 
 
@@ -56,7 +88,7 @@ class JournalSettings(_Section):
 
     segment_bytes: Positive = Field(64 * 2**20, description="Size at which a journal segment is closed, bytes.")
     max_bytes: Positive = Field(
-        8 * 2**30, description="Journal not yet applied, bytes; at the bound requests get 503 with Retry-After."
+        8 * 2**30, description="Journal not yet applied, bytes; at the bound requests get 429 with Retry-After."
     )
     min_free_disk_bytes: Positive = Field(
         256 * 2**20, description="Free disk below which nothing more is accepted (503), bytes."
@@ -153,6 +185,8 @@ class Settings(BaseSettings):
         "info", description="Least severe lines that are logged."
     )
     ingress: IngressSettings = IngressSettings()
+    tls: TlsSettings = TlsSettings()
+    browser: BrowserSettings = BrowserSettings()
     journal: JournalSettings = JournalSettings()
     identity: IdentitySettings = IdentitySettings()
     queue: QueueSettings = QueueSettings()

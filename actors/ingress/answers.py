@@ -13,6 +13,7 @@ from typing import Any, Final
 import msgspec
 
 from segment_do.errors import (
+    Busy,
     Conflict,
     InvalidRequest,
     NotFound,
@@ -37,6 +38,7 @@ _STATUS: Final[list[tuple[type[SegmentDoError], int]]] = [
     (Conflict, 409),
     (QueryTimedOut, 408),
     (SlowBody, 408),
+    (Busy, 429),  # not 503: browsers read Retry-After with this one alone, and Node does not count it as an attempt
     (PlatformNotRunning, 503),
     (Unavailable, 503),
 ]

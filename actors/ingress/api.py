@@ -20,7 +20,7 @@ from starlette.exceptions import HTTPException
 
 from actors.control.model import Source
 from actors.ingress.answers import error_body, status_of
-from segment_do.errors import InvalidRequest, NotFound, SegmentDoError, Unauthorized, Unavailable
+from segment_do.errors import Busy, InvalidRequest, NotFound, NotReady, SegmentDoError, Unauthorized, Unavailable
 from segment_do.version import __version__
 
 __all__ = ["Platform", "control_api"]
@@ -201,7 +201,10 @@ def _public(api: FastAPI, platform: Platform) -> None:
 
     @api.get("/ready")
     async def ready() -> dict[str, Any]:
-        await platform.ready()
+        try:
+            await platform.ready()
+        except Busy as error:
+            raise NotReady(error.message, retry_after=error.retry_after) from error
         return {"status": "ready"}
 
     @api.get("/metrics")

@@ -34,10 +34,18 @@ log = structlog.get_logger(__name__)
 class Counts:
     """What the door has done since it opened, for /metrics."""
 
-    __slots__ = ("events", "failed", "refused_requests", "rejected_events", "requests", "unknown_keys")
+    __slots__ = (
+        "events",
+        "failed",
+        "refused_requests",
+        "rejected_events",
+        "requests",
+        "retried_requests",
+        "unknown_keys",
+    )
 
     def __init__(self) -> None:
-        self.requests = self.events = self.rejected_events = 0
+        self.requests = self.retried_requests = self.events = self.rejected_events = 0
         self.refused_requests = self.unknown_keys = self.failed = 0
 
     def as_dict(self) -> dict[str, int]:
@@ -71,6 +79,8 @@ class Door:
     def admit(self, exchange: Exchange) -> bool:
         """Keep room for the body that follows. False: there is none, and 503 is answered."""
         self.counts.requests += 1
+        if exchange.retries:
+            self.counts.retried_requests += 1
         exchange.reserved = min(exchange.length, self._settings.max_body_bytes) or 1024
         self.inflight_bytes += exchange.reserved
         if self.inflight_bytes > self._settings.max_inflight_bytes:
@@ -83,7 +93,7 @@ class Door:
         try:
             if exchange.encoding is not None:
                 body = self._decoded(body, exchange.encoding)
-            source = self._keys.by_header(exchange.authorization) if exchange.authorization is not None else None
+            source = self._known_source(exchange, body)
             if source is None:
                 asking = asyncio.get_running_loop().create_task(self._ask(exchange, body))
                 self._asking.add(asking)
@@ -115,7 +125,7 @@ class Door:
         exchange.reserved = 0
 
     def _store(self, exchange: Exchange, body: bytes, source: Source) -> None:
-        caller = Caller(source.id, self._address(exchange), exchange.origin is not None)
+        caller = Caller(source.id, self._address(exchange), exchange.client_side)
         received_at = self._clock() // 1000
         intake: Intake
         if exchange.kind == "batch":
@@ -143,9 +153,9 @@ class Door:
         exchange.answer(status, body, headers)
 
     async def _ask(self, exchange: Exchange, body: bytes) -> None:
-        """For a header not met before, and for keys in bodies: find the source, then go on."""
+        """For a key not met before: find the source, then go on."""
         try:
-            source = await self._source(exchange.authorization, body)
+            source = await self._source(exchange, body)
             if source is None:
                 self.counts.unknown_keys += 1
                 self._answer(exchange, 200, OK, cors(exchange.origin) if exchange.origin is not None else None)
@@ -154,17 +164,28 @@ class Door:
         except Exception as error:  # noqa: BLE001  # told to the client; nothing of it is stored
             self.refuse(exchange, error)
 
-    async def _source(self, authorization: bytes | None, body: bytes) -> Source | None:
+    def _known_source(self, exchange: Exchange, body: bytes) -> Source | None:
+        """The sender's source where nobody has to be asked: header, body, then address."""
+        if exchange.authorization is not None:
+            source = self._keys.by_header(exchange.authorization)
+            if source is not None:
+                return source
+            if (key := basic_key(exchange.authorization)) and (source := self._keys.known(key)):
+                self._keys.remember(exchange.authorization, source)
+                return source
+        for key in (body_write_key(body), exchange.key):
+            if key and (source := self._keys.known(key)):
+                return source
+        return None
+
+    async def _source(self, exchange: Exchange, body: bytes) -> Source | None:
         """The sender's source; None where an unknown key is to be answered as if it were known."""
         if not self._keys.loaded:
             raise NotReady("The platform is starting: write keys are not loaded yet.", retry_after=1)
-        key = basic_key(authorization) if authorization is not None else None
-        source = await self._keys.resolve(key, authorization) if key else None
-        if source is None:
-            in_body = body_write_key(body)
-            if in_body and in_body != key:
-                source = await self._keys.resolve(in_body)
-                key = key or in_body
+        given = [basic_key(exchange.authorization or b""), body_write_key(body), exchange.key]
+        keys = [key for key in given if key]
+        key = keys[0] if keys else None
+        source = await self._keys.resolve(*keys)
         if source is None and (self._settings.unknown_key == "refuse" or not key):
             raise Unauthorized(
                 "The write key is missing." if not key else "The write key is not known.",

@@ -13,27 +13,49 @@ from actors.ingress.answers import Headers
 
 __all__ = ["PATHS", "Exchange"]
 
-_BATCH: Final = "batch"
+_LETTERS: Final = {"t": "track", "i": "identify", "p": "page", "s": "screen", "g": "group", "a": "alias", "b": "batch"}
 PATHS: Final = {
-    **{f"/v1/{name}": name for name in ("track", "identify", "page", "screen", "group", "alias", "batch")},
-    "/v1/import": _BATCH,
+    **{f"/v1/{name}": (name, False) for name in _LETTERS.values()},
+    **{f"/v1/{letter}": (name, True) for letter, name in _LETTERS.items()},
+    "/v1/import": ("batch", False),
 }
-"""Path → what is sent there: a type of call, or ``batch``. With and without a slash at the end."""
-PATHS.update({f"{path}/": kind for path, kind in list(PATHS.items())})
+"""Path → what is sent there (a type of call, or ``batch``), and whether only browsers and phones send there. With and without a
+slash at the end (contract, section 1.1)."""
+PATHS.update({f"{path}/": meant for path, meant in list(PATHS.items())})
 
 
 class Exchange:
     """What a request's head says. Header names come in lower case."""
 
-    __slots__ = ("authorization", "client", "encoding", "forwarded", "kind", "length", "origin", "reserved")
+    __slots__ = (
+        "authorization",
+        "client",
+        "client_side",
+        "encoding",
+        "forwarded",
+        "key",
+        "kind",
+        "length",
+        "origin",
+        "reserved",
+        "retries",
+    )
 
-    def __init__(self, kind: str, client: str | None, headers: Iterable[tuple[bytes, bytes]]) -> None:
+    def __init__(
+        self, kind: str, client_side: bool, client: str | None, headers: Iterable[tuple[bytes, bytes]]
+    ) -> None:
         self.kind = kind
         self.client = client
+        self.client_side = client_side
+        """Sent by a browser or a phone itself, so that its address is the person's."""
         self.authorization: bytes | None = None
         self.encoding: bytes | None = None
         self.forwarded: bytes | None = None
         self.origin: bytes | None = None
+        self.key: str | None = None
+        """A write key that the address itself carries."""
+        self.retries = 0
+        """What ``X-Retry-Count`` says: how often the client has sent this before."""
         self.length = 0
         self.reserved = 0
         """Bytes that the door keeps free for it; the door's own account."""
@@ -46,6 +68,9 @@ class Exchange:
                 self.encoding = value
             elif name == b"origin":
                 self.origin = value
+                self.client_side = True
+            elif name == b"x-retry-count":
+                self.retries = int(value) if value.isdigit() and len(value) < 7 else 0
             elif name == b"x-forwarded-for":
                 self.forwarded = value
 

@@ -138,8 +138,8 @@ class Run:
 class Journal:
     """Append side, with the account of what is confirmed. One thread (the event loop) uses it.
 
-    Bounds: ``max_bytes`` on disk and not yet applied, ``min_free_disk_bytes``: then ``Busy``, which callers see as
-    503 with Retry-After.
+    Bounds: ``max_bytes`` on disk and not yet applied, then ``Busy`` (429); ``min_free_disk_bytes``, then
+    ``StorageFailed`` (503).
     """
 
     def __init__(self, root: Path, settings: JournalSettings, dispatch: Callable[[Run], None], **appender: Any) -> None:
@@ -165,8 +165,8 @@ class Journal:
         when nothing of them was stored. By then those that are stored are on their way to their identity.
 
         Raises:
-            Busy: the journal or the disk is at its bound; nothing was stored.
-            StorageFailed: the journal is closed.
+            Busy: the journal is at its bound; nothing was stored.
+            StorageFailed: the disk is nearly full, or the journal is closed; nothing was stored.
         """
         framed = entry(identity.encode(errors="surrogatepass"), count, rows)
         self._check_room(len(framed))
@@ -254,7 +254,7 @@ class Journal:
             found = os.statvfs(self.folder)
             self._full = found.f_bavail * found.f_frsize < self._settings.min_free_disk_bytes
         if self._full:
-            raise Busy("The disk is nearly full.", hint="Free some space; nothing was stored.", retry_after=5)
+            raise StorageFailed("The disk is nearly full.", hint="Free some space; nothing was stored.", retry_after=5)
 
 
 class Adopted:

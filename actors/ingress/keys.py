@@ -64,21 +64,29 @@ class Keys:
         """The source of an Authorization header seen before; the fast path."""
         return self._by_header.get(header)
 
-    async def resolve(self, key: str, header: bytes | None = None) -> Source | None:
-        """The source of a write key, asking the control actor before saying None.
+    def known(self, key: str) -> Source | None:
+        """The source of a write key, as far as this copy knows."""
+        return self._by_key.get(key)
+
+    def remember(self, header: bytes, source: Source) -> None:
+        """From now on :meth:`by_header` knows this header."""
+        if len(self._by_header) >= _MOST_HEADERS:  # starts over rather than remember everything ever sent
+            self._by_header.clear()
+        self._by_header[header] = source
+
+    async def resolve(self, *keys: str) -> Source | None:
+        """The source of the first of these write keys that has one, asking the control actor before saying None.
 
         Raises:
-            Unavailable: the key is not known here and the control actor cannot be reached.
+            Unavailable: none is known here and the control actor cannot be reached.
         """
-        source = self._by_key.get(key)
-        if source is None:
-            await self._refresh()
-            source = self._by_key.get(key)
-        if source is not None and header is not None:
-            if len(self._by_header) >= _MOST_HEADERS:  # starts over rather than remember everything ever sent
-                self._by_header.clear()
-            self._by_header[header] = source
-        return source
+        for asked in (False, True):
+            if asked and keys:
+                await self._refresh()
+            for key in keys:
+                if source := self._by_key.get(key):
+                    return source
+        return None
 
     async def follow(self) -> None:
         """Keep the copy up to date until cancelled."""

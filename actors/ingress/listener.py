@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import functools
 import socket
+import ssl
 import threading
 from collections.abc import Coroutine
 from concurrent.futures import Future
@@ -53,7 +54,14 @@ class EventLoopThread:
         self.loop.run_forever()
 
 
-async def serve(app: Any, door: Door, listening: socket.socket, settings: IngressSettings, stop: asyncio.Event) -> None:
+async def serve(
+    app: Any,
+    door: Door,
+    listening: socket.socket,
+    settings: IngressSettings,
+    stop: asyncio.Event,
+    tls: ssl.SSLContext | None = None,
+) -> None:
     """Serve door and app until ``stop`` is set; then finish the requests in flight (at most 5 seconds)."""
     server = uvicorn.Server(
         uvicorn.Config(
@@ -72,6 +80,7 @@ async def serve(app: Any, door: Door, listening: socket.socket, settings: Ingres
         )
     )
     server.config.load()
+    server.config.ssl = tls
     server.lifespan = server.config.lifespan_class(server.config)
     sweeping = asyncio.ensure_future(sweep(server.server_state.connections, settings))
     serving = asyncio.ensure_future(server.serve(sockets=[listening]))

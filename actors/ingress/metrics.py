@@ -12,6 +12,7 @@ __all__ = ["METRICS", "metrics_text"]
 
 METRICS: dict[str, tuple[str, str, str]] = {
     "requests": ("counter", "segment_do_requests", "Tracking requests received."),
+    "retried_requests": ("counter", "segment_do_retried_requests", "Requests that said they were sent before."),
     "events": ("counter", "segment_do_events", "Events on disk, those set aside among them."),
     "rejected_events": ("counter", "segment_do_rejected_events", "Events set aside because they break the contract."),
     "refused_requests": ("counter", "segment_do_refused_requests", "Requests answered with 4xx or 5xx."),

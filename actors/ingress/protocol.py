@@ -28,7 +28,8 @@ __all__ = ["IDLE_SECONDS", "TrackingProtocol", "sweep"]
 
 IDLE_SECONDS: Final = 75.0
 _DISCARDED_BODIES: Final = 8
-_KINDS: Final = {path.encode(): kind for path, kind in PATHS.items()}
+_LARGEST_HEAD_BYTES: Final = 64 * 1024  # and what came with its last part
+_PATHS: Final = {path.encode(): meant for path, meant in PATHS.items()}
 _STATUS_LINES: Final = {
     status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\ncontent-type: application/json\r\n".encode()
     for status in HTTPStatus
@@ -44,6 +45,8 @@ class TrackingProtocol(HttpToolsProtocol):
         self._settings = settings
         self._since = self.loop.time()
         self._receiving = False
+        self._head_bytes = -1
+        """Of the head being received; -1 when none is."""
         self._client: str | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -75,6 +78,14 @@ class TrackingProtocol(HttpToolsProtocol):
         elif waited > IDLE_SECONDS and (self.cycle is None or self.cycle.response_complete):
             self.transport.close()
 
+    def data_received(self, data: bytes) -> None:
+        """Bytes have come."""
+        super().data_received(data)
+        if self._head_bytes >= 0:
+            self._head_bytes += len(data)
+            if self._head_bytes > _LARGEST_HEAD_BYTES and not self.transport.is_closing():
+                self.send_400_response("The request's head is too large.")
+
     # What the parser says
 
     def on_message_begin(self) -> None:
@@ -83,21 +94,23 @@ class TrackingProtocol(HttpToolsProtocol):
         self.headers = []
         self.expect_100_continue = False
         self._receiving = True
+        self._head_bytes = 0
         self._since = self.loop.time()
 
     def on_headers_complete(self) -> None:
         """A head is whole: the door's, or uvicorn's own way."""
-        kind = _KINDS.get(self.url)
+        self._head_bytes = -1
+        meant = _PATHS.get(self.url)
         parser = self.parser
         if (
-            kind is None
+            meant is None
             or parser.get_method() != b"POST"
             or (self.cycle is not None and not self.cycle.response_complete)
             or parser.should_upgrade()
         ):
             self._as_uvicorn_does()
             return
-        exchange = _Exchange(self, kind, parser.should_keep_alive() and parser.get_http_version() != "1.0")
+        exchange = _Exchange(self, *meant, parser.should_keep_alive() and parser.get_http_version() != "1.0")
         self.cycle = cast(Any, exchange)
         if len(self.connections) > (self.limit_concurrency or 0):
             exchange.keep_alive = False
@@ -187,8 +200,8 @@ class _Exchange(Exchange):
     __slots__ = ("disconnected", "keep_alive", "parts", "protocol", "response_complete", "size", "whole")
     message_event = _NobodyWaits()
 
-    def __init__(self, protocol: TrackingProtocol, kind: str, keep_alive: bool) -> None:
-        super().__init__(kind, protocol._client, protocol.headers)
+    def __init__(self, protocol: TrackingProtocol, kind: str, client_side: bool, keep_alive: bool) -> None:
+        super().__init__(kind, client_side, protocol._client, protocol.headers)
         self.protocol = protocol
         self.keep_alive = keep_alive
         self.response_complete = False

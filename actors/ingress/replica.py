@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import ssl
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, Final
@@ -11,6 +13,8 @@ import structlog
 
 from actors.identity.activation import unfinished
 from actors.ingress.api import Platform, control_api
+from actors.ingress.cdn import Cdn
+from actors.ingress.certificates import follow_certificates, server_context
 from actors.ingress.dispatcher import Apply, Dispatcher
 from actors.ingress.door import Door
 from actors.ingress.journal import Adopted, Journal, Run, abandoned, adopt
@@ -47,39 +51,45 @@ class Replica:
         self._name_for = name_for
         self._stop = asyncio.Event()
         self._tasks: list[asyncio.Task[Any]] = []
+        self._serving: list[asyncio.Task[None]] = []
         self._adopting: set[Path] = set()
         self.adopted_events = 0
         self.port = settings.port
+        self.tls_port: int | None = None
         self.keys = Keys(fetch_keys)
         self.dispatcher = Dispatcher(apply, name_for)
         self.journal = Journal(settings.paths.journal, settings.journal, self._dispatch)
         self.door = Door(settings.ingress, self.keys, self.journal)
-        self.app = TrackingApp(settings.ingress, self.door, control_api(platform, settings.paths.ensure_token()))
+        api = control_api(platform, settings.paths.ensure_token())
+        self.app = Cdn(settings.browser, self.keys, TrackingApp(settings.ingress, self.door, api))
 
     async def start(self) -> None:
-        """Open the port, follow the keys, look for journals of dead replicas.
+        """Open the ports, follow the keys, look for journals of dead replicas.
 
         Raises:
-            SettingsError: the address cannot be listened on.
+            SettingsError: an address cannot be listened on, or the certificate cannot be used.
         """
         listening = open_socket(self._settings.host, self._settings.port)
         self.port = listening.getsockname()[1]
-        self._tasks = [
+        tls = server_context(self._settings.tls)
+        if tls is not None:
+            secured = open_socket(self._settings.host, self._settings.tls.port)
+            self.tls_port = secured.getsockname()[1]
+            self._serving.append(self._serve(secured, tls))
+            self._tasks.append(asyncio.create_task(follow_certificates(tls, self._settings.tls), name="certificates"))
+        self._serving.append(self._serve(listening))
+        self._tasks += [
             asyncio.create_task(self.keys.follow(), name="follow keys"),
             asyncio.create_task(self._adopt_for_ever(), name="adopt journals"),
             asyncio.create_task(self._wake_unfinished(), name="wake identities"),
-            asyncio.create_task(
-                serve(self.app, self.door, listening, self._settings.ingress, self._stop),
-                name="serve",
-            ),
         ]
 
     async def stop(self) -> None:
         """Stop listening, give the identities what they can take in ten seconds, leave the rest in the journal."""
         self._stop.set()
-        await asyncio.wait({self._tasks[-1]}, timeout=10.0)
+        await asyncio.wait(self._serving, timeout=10.0)
         drained = await self.dispatcher.drained(_DRAIN_SECONDS)
-        for task in self._tasks:
+        for task in (*self._tasks, *self._serving):
             task.cancel()
         await self.dispatcher.close()
         self.journal.close()
@@ -109,6 +119,11 @@ class Replica:
     def metrics(self) -> bytes:
         """Prometheus text."""
         return metrics_text(self.status())
+
+    def _serve(self, listening: socket.socket, tls: ssl.SSLContext | None = None) -> asyncio.Task[None]:
+        return asyncio.create_task(
+            serve(self.app, self.door, listening, self._settings.ingress, self._stop, tls), name="serve"
+        )
 
     def _dispatch(self, run: Run) -> None:
         self.dispatcher.offer(run, self.journal.confirm)

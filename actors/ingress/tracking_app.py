@@ -1,20 +1,22 @@
 """The door as a plain ASGI application: tracking requests go to it, everything else to the control API.
 
-The public port uses it for what its protocol does not answer by itself (preflights, pipelined requests, the API); Serve's own
-HTTP door uses it for everything.
+The public port uses it for what its protocol does not answer by itself (preflights, pixels, pipelined requests, the API); Serve's
+own HTTP door uses it for everything.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any
+from typing import Any, Final
+from urllib.parse import parse_qsl
 
-from actors.ingress.answers import Headers, Send, cors, error_body, send_answer
+from actors.ingress.answers import OK, Headers, Send, cors, error_body, send_answer, status_of
 from actors.ingress.body import ClientGone, Receive, read_body
 from actors.ingress.door import Door
 from actors.ingress.exchange import PATHS, Exchange
 from segment_do.errors import MalformedBody, SegmentDoError
+from segment_do.events.pixel import GIF, pixel_event
 from segment_do.settings import IngressSettings
 
 __all__ = ["TrackingApp"]
@@ -23,14 +25,22 @@ Scope = MutableMapping[str, Any]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 _Answer = tuple[int, bytes, Headers | None]
 
+_TELEMETRY: Final = frozenset({"/v1/m", "/v1/m/"})
+_PIXELS: Final = {
+    f"/v1/pixel/{name}{slash}": name
+    for name in ("track", "identify", "page", "screen", "group", "alias")
+    for slash in ("", "/", ".gif")
+}
+
 
 class _Awaited(Exchange):
     """Its answer is waited for."""
 
     __slots__ = ("answered",)
 
-    def __init__(self, kind: str, scope: Scope) -> None:
-        super().__init__(kind, scope["client"][0] if scope.get("client") else None, scope["headers"])
+    def __init__(self, kind: str, client_side: bool, scope: Scope) -> None:
+        client = scope["client"][0] if scope.get("client") else None
+        super().__init__(kind, client_side, client, scope["headers"])
         self.answered: asyncio.Future[_Answer] = asyncio.get_running_loop().create_future()
 
     def answer(self, status: int, body: bytes, headers: Headers | None) -> None:
@@ -48,42 +58,99 @@ class TrackingApp:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        kind = PATHS.get(scope.get("path", ""))
-        if kind is None:
-            await self._elsewhere(scope, receive, send)
-        elif scope["method"] == "POST":
-            await self._track(_Awaited(kind, scope), receive, send)
+        path = scope.get("path", "")
+        if meant := PATHS.get(path):
+            if scope["method"] == "POST":
+                await self._track(_Awaited(*meant, scope), scope, receive, send)
+            else:
+                await answer_others(scope, send, "POST, OPTIONS")
+        elif kind := _PIXELS.get(path):
+            if scope["method"] in ("GET", "HEAD"):
+                await self._pixel(_Awaited(kind, True, scope), scope, send)
+            else:
+                await answer_others(scope, send, "GET, HEAD, OPTIONS")
+        elif path in _TELEMETRY:
+            await self._telemetry(scope, receive, send)
         else:
-            await _answer_others(scope, send)
+            await self._elsewhere(scope, receive, send)
 
-    async def _track(self, exchange: _Awaited, receive: Receive, send: Send) -> None:
+    async def _track(self, exchange: _Awaited, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["query_string"]:
+            exchange.key = _query_key(scope["query_string"])
         if self._door.admit(exchange):
             try:
-                body = await read_body(
-                    receive,
-                    max_bytes=self._settings.max_body_bytes,
-                    timeout_seconds=self._settings.body_timeout_seconds,
-                )
+                body = await self._read(receive)
             except SegmentDoError as error:
                 self._door.refuse(exchange, error)
-            except (ClientGone, asyncio.CancelledError) as gone:
+            except ClientGone:
                 self._door.leave(exchange)
-                if isinstance(gone, asyncio.CancelledError):
-                    raise
                 return
+            except asyncio.CancelledError:
+                self._door.leave(exchange)
+                raise
             else:
                 self._door.take(exchange, body)
         await send_answer(send, *await exchange.answered)
 
+    async def _pixel(self, exchange: _Awaited, scope: Scope, send: Send) -> None:
+        """Whatever comes of it, the page sees a point: an image that does not load is a mark on somebody's page."""
+        query = scope["query_string"]
+        exchange.length = len(query)
+        exchange.key = _query_key(query)
+        if self._door.admit(exchange):
+            try:
+                self._door.take(exchange, pixel_event(query))
+            except SegmentDoError as error:
+                self._door.refuse(exchange, error)
+        await exchange.answered
+        headers = [
+            (b"content-type", b"image/gif"),
+            (b"content-length", str(len(GIF)).encode()),
+            (b"cache-control", b"no-store"),
+            *(cors(exchange.origin) if exchange.origin else []),
+        ]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": GIF})
 
-async def _answer_others(scope: Scope, send: Send) -> None:
-    """Preflights, and methods that a tracking path does not take."""
+    async def _telemetry(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """What SDKs tell of themselves: taken, so that they do not send it to somebody else, and thrown away."""
+        if scope["method"] != "POST":
+            await answer_others(scope, send, "POST, OPTIONS")
+            return
+        origin = dict(scope["headers"]).get(b"origin")
+        headers = cors(origin) if origin else None
+        try:
+            await self._read(receive)
+        except SegmentDoError as error:
+            await send_answer(send, status_of(error), error_body(error), headers)
+        except ClientGone:
+            return
+        else:
+            await send_answer(send, 200, OK, headers)
+
+    async def _read(self, receive: Receive) -> bytes:
+        return await read_body(
+            receive,
+            max_bytes=self._settings.max_body_bytes,
+            timeout_seconds=self._settings.body_timeout_seconds,
+        )
+
+
+async def answer_others(scope: Scope, send: Send, allowed: str) -> None:
+    """Preflights, and methods that a path open to browsers does not take."""
     asked = dict(scope["headers"])
     origin = asked.get(b"origin")
     if scope["method"] == "OPTIONS":
         wanted = asked.get(b"access-control-request-headers", b"")
         await send_answer(send, 200, b"{}", cors(origin, wanted) if origin else None)
         return
-    error = MalformedBody("This path takes POST.", code="method_not_allowed")
+    error = MalformedBody(f"This path takes {allowed.partition(',')[0]}.", code="method_not_allowed")
     headers = cors(origin) if origin else []
-    await send_answer(send, 405, error_body(error), [*headers, (b"allow", b"POST, OPTIONS")])
+    await send_answer(send, 405, error_body(error), [*headers, (b"allow", allowed.encode())])
+
+
+def _query_key(query: bytes) -> str | None:
+    try:
+        return dict(parse_qsl(query.decode("latin-1"), max_num_fields=1_000)).get("writeKey")
+    except ValueError:
+        return None

@@ -251,11 +251,11 @@ async def test_a_full_disk_is_503_and_recovers_by_itself(tmp_path: Path) -> None
         assert {record.message_id for record in await running.logged(2)} == {"m1", "m2"}
 
 
-async def test_at_the_journals_bound_requests_hear_503(tmp_path: Path) -> None:
+async def test_at_the_journals_bound_requests_hear_429(tmp_path: Path) -> None:
     """Identities that do not keep up become back-pressure at the door, not memory."""
     async with path(tmp_path, journal=JournalSettings(max_bytes=1)) as running:
         answer = await running.post("/v1/track", EVENT)
-        assert (answer.status_code, answer.json()["code"]) == (503, "busy")
+        assert (answer.status_code, answer.json()["code"]) == (429, "busy")
         assert int(answer.headers["retry-after"]) >= 1
 
 
@@ -331,3 +331,80 @@ async def test_other_methods_and_paths_get_json(tmp_path: Path) -> None:
         assert (lost.status_code, lost.json()["code"]) == (404, "not_found")
         closed = await running.client.get("/api/status")
         assert (closed.status_code, closed.json()["code"]) == (401, "admin_token")
+
+
+@pytest.mark.parametrize(
+    ("letter", "kind"), list(zip("tipsga", ["track", "identify", "page", "screen", "group", "alias"], strict=True))
+)
+async def test_browsers_and_phones_use_one_letter(tmp_path: Path, letter: str, kind: str) -> None:
+    """`/v1/t` and its like, key in the body, text/plain; the address is the person's, so it is kept."""
+    body = {"writeKey": "key-tom", "userId": "u", "event": "E", "groupId": "g", "previousId": "p", "sentAt": None}
+    async with path(tmp_path) as running:
+        for spelled in (f"/v1/{letter}", f"/v1/{letter}/"):
+            answer = await running.post(spelled, json.dumps(body), key=None, headers={"content-type": "text/plain"})
+            assert (answer.status_code, answer.json()) == (200, {"success": True})
+        records = await running.logged(2)
+        assert [(record.type, record.ip) for record in records] == [(kind, "127.0.0.1")] * 2
+
+
+async def test_batches_of_browsers_and_phones(tmp_path: Path) -> None:
+    """`/v1/b`: the envelope's key and sentAt, events with keys of their own, `null` ids; each stored once."""
+    events = [
+        {"type": "track", "event": "E", "anonymousId": "a", "userId": None, "writeKey": "x", "messageId": f"m{number}"}
+        for number in range(3)
+    ]
+    body = json.dumps({"batch": events, "sentAt": "2026-01-01T00:00:00.000Z", "writeKey": "key-tom"}).encode()
+    async with path(tmp_path) as running:
+        for content, headers in ((body, {}), (gzip.compress(body), {"content-encoding": "gzip"})):
+            answer = await running.post("/v1/b", content, key=None, headers={"content-type": "text/plain", **headers})
+            assert answer.status_code == 200, answer.text
+        records = await running.logged(3)
+        assert {(record.user_id, record.anonymous_id) for record in records} == {(None, "a")}
+
+
+async def test_the_key_may_stand_in_the_address(tmp_path: Path) -> None:
+    """`?writeKey=` for senders that can set nothing else; an unknown one is refused all the same."""
+    async with path(tmp_path) as running:
+        assert (await running.post("/v1/track?writeKey=key-tom", EVENT, key=None)).status_code == 200
+        assert (await running.post("/v1/track?writeKey=who", EVENT, key=None)).status_code == 401
+
+
+async def test_telemetry_of_sdks_is_taken_and_thrown_away(tmp_path: Path) -> None:
+    """`/v1/m` answers as a browser needs it, and stores nothing."""
+    async with path(tmp_path) as running:
+        answer = await running.post("/v1/m", '{"series":[]}', key=None, headers={"origin": "https://shop.example"})
+        assert (answer.status_code, answer.json()) == (200, {"success": True})
+        assert answer.headers["access-control-allow-origin"] == "https://shop.example"
+        assert running.replica.door.counts.events == 0
+
+
+@pytest.mark.parametrize(
+    ("query", "stored"),
+    [
+        ("data=eyJ3cml0ZUtleSI6ImtleS10b20iLCJ1c2VySWQiOiJ1IiwiZXZlbnQiOiJPcGVuZWQifQ", True),
+        ("writeKey=key-tom&userId=u&event=Opened&properties.subject=Hi", True),
+        ("writeKey=who&userId=u&event=Opened", False),
+        ("data=%%%", False),
+        ("", False),
+        ("writeKey=key-tom&data=bm8ganNvbg", False),
+    ],
+)
+async def test_a_pixel_is_always_a_picture(tmp_path: Path, query: str, stored: bool) -> None:
+    """200 and a point whatever comes of the event, which is on disk by then where it is sound."""
+    async with path(tmp_path) as running:
+        answer = await running.client.get(f"/v1/pixel/track?{query}", headers={"origin": "https://mail.example"})
+        assert (answer.status_code, answer.headers["content-type"], answer.content[:6]) == (200, "image/gif", b"GIF89a")
+        assert answer.headers["access-control-allow-origin"] == "https://mail.example"
+        assert "no-store" in answer.headers["cache-control"]
+        assert running.replica.door.counts.events == stored
+        if stored:
+            (record,) = await running.logged(1)
+            assert (record.event, record.ip) == ("Opened", "127.0.0.1")
+
+
+async def test_requests_that_come_again_are_counted(tmp_path: Path) -> None:
+    """`X-Retry-Count` says that a client had to send again; a value that is none changes nothing."""
+    async with path(tmp_path) as running:
+        for count in ("2", "x", "-1", "9" * 50):
+            assert (await running.post("/v1/track", EVENT, headers={"x-retry-count": count})).status_code == 200
+        assert running.replica.door.counts.retried_requests == 1

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from actors.ingress.journal import Journal, Run, abandoned, adopt, open_entries
-from segment_do.errors import Busy
+from segment_do.errors import Busy, StorageFailed
 from segment_do.settings import JournalSettings
 from tests.actors.ingress.storing import stored
 
@@ -130,12 +130,12 @@ async def test_the_bound_is_busy_and_confirmations_lift_it(tmp_path: Path) -> No
     await stored(journal, "tom", b"y")
 
 
-async def test_a_nearly_full_disk_is_busy(tmp_path: Path) -> None:
+async def test_a_nearly_full_disk_is_said(tmp_path: Path) -> None:
     """Below the free space that is to be kept, requests and the readiness proof are refused before anything is written."""
     journal = Journal(tmp_path, JournalSettings(min_free_disk_bytes=1 << 60), lambda run: None)
-    with pytest.raises(Busy):
+    with pytest.raises(StorageFailed):
         await stored(journal, "tom", b"x")
-    with pytest.raises(Busy):
+    with pytest.raises(StorageFailed):
         await journal.prove()
 
 

@@ -141,6 +141,14 @@ async def test_a_head_that_never_ends_is_cut_off(tmp_path: Path) -> None:
         assert await used.closed() == b""
 
 
+async def test_a_head_has_a_bound(tmp_path: Path) -> None:
+    """A head larger than any client's is refused before it has filled the memory."""
+    async with path(tmp_path) as running, connected(running) as client:
+        client.writer.write(b"POST /v1/track HTTP/1.1\r\n" + b"x: " + b"y" * 2_000_000)
+        assert (await client.answer())[0] == 400
+        assert await client.closed() == b""
+
+
 async def test_an_idle_connection_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A connection on which nothing happens is closed, whether it ever sent a request or not."""
     monkeypatch.setattr(protocol, "IDLE_SECONDS", 0.1)
@@ -169,7 +177,7 @@ async def test_a_body_that_never_ends_is_refused_and_then_cut_off(tmp_path: Path
 
 
 async def test_connections_have_a_bound(tmp_path: Path) -> None:
-    """Beyond it: 503, to try again, and the connection ends; those that are there go on."""
+    """Beyond it: 429, to try again, and the connection ends; those that are there go on."""
     async with (
         path(tmp_path, ingress=IngressSettings(max_connections=2)) as running,
         connected(running) as one,
@@ -181,7 +189,7 @@ async def test_connections_have_a_bound(tmp_path: Path) -> None:
         async with connected(running) as three:
             three.writer.write(track("b"))
             refused, headers, body = await three.answer()
-            assert (refused, json.loads(body)["code"], headers["retry-after"]) == (503, "busy", "1")
+            assert (refused, json.loads(body)["code"], headers["retry-after"]) == (429, "busy", "1")
             assert await three.closed() == b""
         one.writer.write(track("c"))
         assert (await one.answer())[0] == 200
