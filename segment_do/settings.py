@@ -51,6 +51,18 @@ class IngressSettings(_Section):
     )
 
 
+class OAuthSettings(_Section):
+    """Access tokens for sources, see docs/oauth.md."""
+
+    token_seconds: Positive = Field(3_600, description="Lifetime of an access token, seconds.")
+    assertion_max_seconds: Positive = Field(
+        300, description="Longest time between `iat` and `exp` of a client assertion, seconds; clients use 60."
+    )
+    tokens_per_minute: Positive = Field(
+        600, description="Access tokens one app may have in a minute; more requests are answered 429."
+    )
+
+
 class JournalSettings(_Section):
     """Accepted events on disk, until their identity actor has them."""
 
@@ -153,6 +165,7 @@ class Settings(BaseSettings):
         "info", description="Least severe lines that are logged."
     )
     ingress: IngressSettings = IngressSettings()
+    oauth: OAuthSettings = OAuthSettings()
     journal: JournalSettings = JournalSettings()
     identity: IdentitySettings = IdentitySettings()
     queue: QueueSettings = QueueSettings()
