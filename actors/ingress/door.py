@@ -18,6 +18,7 @@ import uuid_utils
 
 from actors.control.model import Source
 from actors.ingress.answers import OK, Headers, accepted_body, cors, error_body, status_of
+from actors.ingress.bearer import Bearers
 from actors.ingress.body import gunzip
 from actors.ingress.exchange import Exchange
 from actors.ingress.journal import Journal
@@ -53,6 +54,7 @@ class Door:
         settings: IngressSettings,
         keys: Keys,
         journal: Journal,
+        bearers: Bearers,
         *,
         clock: Callable[[], int] = time.time_ns,
         new_id: Callable[[], str] = lambda: str(uuid_utils.uuid7()),
@@ -60,6 +62,7 @@ class Door:
         self._settings = settings
         self._keys = keys
         self._journal = journal
+        self._bearers = bearers
         self._clock = clock
         self._new_id = new_id
         self._limits = Limits(settings.max_event_bytes, settings.max_batch_events)
@@ -84,6 +87,8 @@ class Door:
             if exchange.encoding is not None:
                 body = self._decoded(body, exchange.encoding)
             source = self._keys.by_header(exchange.authorization) if exchange.authorization is not None else None
+            if source is None and exchange.authorization is not None:
+                source = self._bearers.source(exchange.authorization, body)
             if source is None:
                 asking = asyncio.get_running_loop().create_task(self._ask(exchange, body))
                 self._asking.add(asking)
@@ -172,6 +177,8 @@ class Door:
                 " `segment-do sources list` shows the keys there are.",
                 code="missing_write_key" if not key else "unknown_write_key",
             )
+        if source is not None:
+            await self._bearers.admit(source, authorization)
         return source
 
     def _decoded(self, body: bytes, encoding: bytes) -> bytes:

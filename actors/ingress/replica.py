@@ -11,6 +11,7 @@ import structlog
 
 from actors.identity.activation import unfinished
 from actors.ingress.api import Platform, control_api
+from actors.ingress.bearer import Bearers
 from actors.ingress.dispatcher import Apply, Dispatcher
 from actors.ingress.door import Door
 from actors.ingress.journal import Adopted, Journal, Run, abandoned, adopt
@@ -18,6 +19,7 @@ from actors.ingress.keys import Keys, KeySet
 from actors.ingress.listener import serve
 from actors.ingress.metrics import metrics_text
 from actors.ingress.port import open_socket
+from actors.ingress.token import TokenEndpoint
 from actors.ingress.tracking_app import TrackingApp
 from segment_do.errors import NotReady, SegmentDoError
 from segment_do.settings import Settings
@@ -53,8 +55,11 @@ class Replica:
         self.keys = Keys(fetch_keys)
         self.dispatcher = Dispatcher(apply, name_for)
         self.journal = Journal(settings.paths.journal, settings.journal, self._dispatch)
-        self.door = Door(settings.ingress, self.keys, self.journal)
-        self.app = TrackingApp(settings.ingress, self.door, control_api(platform, settings.paths.ensure_token()))
+        secret = settings.paths.ensure_oauth_secret()
+        self.door = Door(settings.ingress, self.keys, self.journal, Bearers(self.keys, secret))
+        api = control_api(platform, settings.paths.ensure_token())
+        self.tokens = TokenEndpoint(settings, self.keys, secret, platform.redeem, api)
+        self.app = TrackingApp(settings.ingress, self.door, self.tokens)
 
     async def start(self) -> None:
         """Open the port, follow the keys, look for journals of dead replicas.
@@ -104,6 +109,8 @@ class Replica:
             "applied_events": self.dispatcher.applied_events,
             "failed_calls": self.dispatcher.failed_calls,
             "adopted_events": self.adopted_events,
+            "issued_tokens": self.tokens.issued,
+            "refused_tokens": self.tokens.refused,
         }
 
     def metrics(self) -> bytes:
