@@ -24,6 +24,7 @@ from segment_do.events.record import REJECTED, decode_pack
 from segment_do.events.timestamps import iso
 from segment_do.events.whole import whole_event
 from segment_do.identity import Profile
+from segment_do.oauth import App
 from segment_do.settings import Settings
 from segment_do.version import __version__
 
@@ -70,11 +71,11 @@ class ActorPlatform:
         return self._door.metrics()
 
     async def key_set(self, since: int) -> KeySet:
-        """Sources, as a long poll."""
-        version, sources = await self.actors.call(
-            CONTROL, "sources", since, 0.0 if since < 0 else 20.0, timeout_seconds=_CALL_SECONDS
+        """Sources and OAuth apps, as a long poll."""
+        version, sources, apps = await self.actors.call(
+            CONTROL, "key_set", since, 0.0 if since < 0 else 20.0, timeout_seconds=_CALL_SECONDS
         )
-        return KeySet(version, sources)
+        return KeySet(version, sources, apps)
 
     async def status(self) -> dict[str, Any]:
         """Everything that is known about the parts; a part that does not answer is told as such."""
@@ -112,6 +113,44 @@ class ActorPlatform:
     async def delete_source(self, source_id: str) -> None:
         """See the control store."""
         await self._control("delete_source", source_id)
+
+    async def require_oauth(self, source_id: str, required: bool) -> Source:
+        """See the control store."""
+        source: Source = await self._control("require_oauth", source_id, required)
+        return source
+
+    async def oauth_apps(self, source_id: str) -> list[App]:
+        """See the control store."""
+        apps: list[App] = await self._control("oauth_apps", source_id)
+        return apps
+
+    async def create_oauth_app(self, source_id: str, name: str, pem: str, kid: str | None) -> App:
+        """See the control store."""
+        app: App = await self._control("create_oauth_app", source_id, name, pem, kid)
+        return app
+
+    async def add_oauth_key(self, source_id: str, app_id: str, pem: str, kid: str | None) -> App:
+        """See the control store."""
+        app: App = await self._control("add_oauth_key", source_id, app_id, pem, kid)
+        return app
+
+    async def delete_oauth_key(self, source_id: str, app_id: str, kid: str) -> App:
+        """See the control store."""
+        app: App = await self._control("delete_oauth_key", source_id, app_id, kid)
+        return app
+
+    async def enable_oauth_app(self, source_id: str, app_id: str, enabled: bool) -> App:
+        """See the control store."""
+        app: App = await self._control("enable_oauth_app", source_id, app_id, enabled)
+        return app
+
+    async def delete_oauth_app(self, source_id: str, app_id: str) -> None:
+        """See the control store."""
+        await self._control("delete_oauth_app", source_id, app_id)
+
+    async def redeem(self, app_id: str, jti: str, expires_at: float) -> None:
+        """Use a client assertion up, for all replicas. See ``segment_do.oauth``."""
+        await self._control("redeem", app_id, jti, expires_at)
 
     async def destinations(self) -> list[dict[str, Any]]:
         """All destinations with what their delivery is doing; secrets masked."""

@@ -5,12 +5,15 @@
     │   ├── MalformedBody         the body is not what the endpoint takes
     │   ├── TooLarge              a documented limit was passed
     │   ├── InvalidEvent          one event breaks the contract; its neighbours go on
+    │   ├── TokenRequestRefused   what asks for an access token breaks OAuth's rules
     │   └── QueryRefused          SQL that may not run, or does not bind
     ├── Unauthorized            no key, an unknown key, or a wrong token
+    │   └── ClientRefused         who asks for an access token has not proven who it is
     ├── NotFound                the thing named does not exist
     ├── Conflict                it exists already, or changed meanwhile
     ├── Unavailable             try again later                             retried
     │   ├── Busy                  a bound was reached: back-pressure
+    │   ├── RateLimited           one caller asks too often
     │   ├── StorageFailed         a write or a sync failed: nothing was acknowledged
     │   ├── NotReady              a component is still starting
     │   ├── QueryTimedOut         SQL ran past its limit
@@ -31,6 +34,7 @@ from typing import ClassVar
 
 __all__ = [
     "Busy",
+    "ClientRefused",
     "Conflict",
     "CorruptData",
     "InvalidEvent",
@@ -42,10 +46,12 @@ __all__ = [
     "PlatformNotRunning",
     "QueryRefused",
     "QueryTimedOut",
+    "RateLimited",
     "SegmentDoError",
     "SettingsError",
     "SlowBody",
     "StorageFailed",
+    "TokenRequestRefused",
     "TooLarge",
     "Unauthorized",
     "Unavailable",
@@ -119,10 +125,31 @@ class QueryRefused(InvalidRequest):
     code = "query_refused"
 
 
+class TokenRequestRefused(InvalidRequest):
+    """A request for an access token breaks OAuth's rules; ``oauth_error`` is what RFC 6749 section 5.2 calls it."""
+
+    code = "token_request_refused"
+
+    def __init__(
+        self, message: str, *, hint: str = "", code: str | None = None, oauth_error: str = "invalid_request"
+    ) -> None:
+        super().__init__(message, hint=hint, code=code)
+        self.oauth_error = oauth_error
+
+    def _extra(self) -> dict[str, object]:
+        return {"oauth_error": self.oauth_error}
+
+
 class Unauthorized(SegmentDoError):
     """No credentials, unknown ones, or the wrong kind."""
 
     code = "unauthorized"
+
+
+class ClientRefused(Unauthorized):
+    """Who asks for an access token has not proven to be a known app: RFC 6749 calls it ``invalid_client``."""
+
+    code = "invalid_client"
 
 
 class NotFound(SegmentDoError):
@@ -155,6 +182,12 @@ class Busy(Unavailable):
     """A queue is at its bound; the caller should slow down."""
 
     code = "busy"
+
+
+class RateLimited(Unavailable):
+    """This caller asks too often; others are served."""
+
+    code = "rate_limited"
 
 
 class StorageFailed(Unavailable):

@@ -10,13 +10,15 @@ import os
 import re
 import secrets
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
 from segment_do.errors import PlatformNotRunning, SettingsError
 
 __all__ = ["Home", "sync_directory", "write_durably"]
+
+_SECRET_BYTES: Final = 32
 
 
 class Home:
@@ -66,6 +68,11 @@ class Home:
         return self.root / "token"
 
     @property
+    def oauth_secret_file(self) -> Path:
+        """Key under which access tokens are signed, mode 0600."""
+        return self.root / "oauth_secret"
+
+    @property
     def lock(self) -> Path:
         """Held by the one platform that runs from this home."""
         return self.root / "lock"
@@ -108,6 +115,35 @@ class Home:
         if not self.token_file.exists():
             write_durably(self.token_file, secrets.token_urlsafe(32).encode() + b"\n", mode=0o600)
         return self.token()
+
+    def ensure_oauth_secret(self) -> bytes:
+        """The key under which access tokens are signed, made where there is none: of several who ask at once one makes it,
+        and all get the same. Without it (deleted, lost) every token of before ends.
+
+        Raises:
+            SettingsError: the file is not what was written.
+        """
+        path = self.oauth_secret_file
+        if not path.exists():
+            made = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
+            write_durably(made, secrets.token_hex(_SECRET_BYTES).encode() + b"\n", mode=0o600)
+            try:
+                os.link(made, path)  # fails where another was quicker, and leaves its file as it is
+                sync_directory(path.parent)
+            except FileExistsError:
+                pass
+            finally:
+                os.unlink(made)
+        try:
+            secret = bytes.fromhex(path.read_text().strip())
+        except ValueError:
+            secret = b""
+        if len(secret) < _SECRET_BYTES:
+            raise SettingsError(
+                f"The file {path} does not hold a key.",
+                hint="Delete it: a new one is made, and clients ask for new tokens.",
+            )
+        return secret
 
     def address(self) -> dict[str, Any]:
         """``run.json`` of the platform running from here: ``url``, ``pid``, ``startedAt``.

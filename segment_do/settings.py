@@ -83,6 +83,18 @@ class TlsSettings(_Section):
     )
 
 
+class OAuthSettings(_Section):
+    """Access tokens for sources, see docs/oauth.md."""
+
+    token_seconds: Positive = Field(3_600, description="Lifetime of an access token, seconds.")
+    assertion_max_seconds: Positive = Field(
+        300, description="Longest time between `iat` and `exp` of a client assertion, seconds; clients use 60."
+    )
+    tokens_per_minute: Positive = Field(
+        600, description="Access tokens one app may have in a minute; more requests are answered 429."
+    )
+
+
 class JournalSettings(_Section):
     """Accepted events on disk, until their identity actor has them."""
 
@@ -187,6 +199,7 @@ class Settings(BaseSettings):
     ingress: IngressSettings = IngressSettings()
     tls: TlsSettings = TlsSettings()
     browser: BrowserSettings = BrowserSettings()
+    oauth: OAuthSettings = OAuthSettings()
     journal: JournalSettings = JournalSettings()
     identity: IdentitySettings = IdentitySettings()
     queue: QueueSettings = QueueSettings()

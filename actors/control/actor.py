@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import msgspec
@@ -11,6 +12,7 @@ from actors.control.model import Source
 from actors.logs import configure_logs
 from actors.naming import CONTROL, NAMESPACE
 from actors.process import freeze_imports
+from segment_do.oauth import App, Redemptions
 from segment_do.settings import Settings
 
 __all__ = ["ControlActor", "make_control"]
@@ -26,12 +28,13 @@ class ControlActor:
         configure_logs(settings, "control")
         settings.paths.create()
         self._store = await ControlStore.open(settings.paths.control)
+        self._redemptions = Redemptions(settings.oauth.tokens_per_minute)
         freeze_imports()
 
-    async def sources(self, since: int, wait_seconds: float) -> tuple[int, list[Source]]:
-        """All sources once the store is newer than ``since``; a long poll."""
+    async def key_set(self, since: int, wait_seconds: float) -> tuple[int, list[Source], list[App]]:
+        """All sources and OAuth apps once the store is newer than ``since``; a long poll."""
         version = await self._store.wait_newer(since, wait_seconds)
-        return version, await self._store.sources()
+        return version, await self._store.sources(), await self._store.oauth.all()
 
     async def destinations(self, since: int, wait_seconds: float) -> tuple[int, bytes]:
         """All destinations (msgpack) once the store is newer than ``since``; a long poll."""
@@ -49,6 +52,38 @@ class ControlActor:
     async def delete_source(self, source_id: str) -> None:
         """See the store."""
         await self._store.delete_source(source_id)
+
+    async def require_oauth(self, source_id: str, required: bool) -> Source:
+        """See the store."""
+        return await self._store.require_oauth(source_id, required)
+
+    async def oauth_apps(self, source_id: str) -> list[App]:
+        """See the store."""
+        return await self._store.oauth_apps(source_id)
+
+    async def create_oauth_app(self, source_id: str, name: str, pem: str, kid: str | None) -> App:
+        """See the store."""
+        return await self._store.create_oauth_app(source_id, name, pem, kid)
+
+    async def add_oauth_key(self, source_id: str, app_id: str, pem: str, kid: str | None) -> App:
+        """See the store."""
+        return await self._store.oauth.add_key(source_id, app_id, pem, kid)
+
+    async def delete_oauth_key(self, source_id: str, app_id: str, kid: str) -> App:
+        """See the store."""
+        return await self._store.oauth.delete_key(source_id, app_id, kid)
+
+    async def enable_oauth_app(self, source_id: str, app_id: str, enabled: bool) -> App:
+        """See the store."""
+        return await self._store.oauth.enable(source_id, app_id, enabled)
+
+    async def delete_oauth_app(self, source_id: str, app_id: str) -> None:
+        """See the store."""
+        await self._store.oauth.delete(source_id, app_id)
+
+    async def redeem(self, app_id: str, jti: str, expires_at: float) -> None:
+        """Use a client assertion up, for all replicas."""
+        self._redemptions.redeem(app_id, jti, expires_at, time.time())
 
     async def add_destination(
         self, kind: str, source_id: str | None, name: str | None, settings: dict[str, Any]

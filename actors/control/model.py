@@ -18,6 +18,8 @@ class Source(msgspec.Struct, frozen=True, rename="camel"):
     identity: str
     write_key: str
     created_at: str
+    require_oauth: bool = False
+    """Whether its bare write key is refused: events then need an access token beside it."""
 
     def __repr__(self) -> str:  # the write key stays out of logs
         return f"Source(id={self.id!r}, name={self.name!r}, identity={self.identity!r})"

@@ -1,4 +1,4 @@
-"""The control store: sources, write keys, destinations, in one small SQLite file with one owner.
+"""The control store: sources, write keys, OAuth apps, destinations, in one small SQLite file with one owner.
 
 Every change is one synced transaction and raises ``version``; followers wait for a version above the one they know.
 """
@@ -16,8 +16,11 @@ import aiosqlite
 import msgspec
 
 from actors.control.model import Source, slug
+from actors.control.oauth import SCHEMA as OAUTH_SCHEMA
+from actors.control.oauth import OAuthApps, Statement
 from destinations.base import DestinationConfig
 from segment_do.errors import Conflict, InvalidRequest, NotFound
+from segment_do.oauth import App
 
 __all__ = ["ControlStore"]
 
@@ -33,6 +36,10 @@ CREATE TABLE IF NOT EXISTS destinations (
 CREATE TABLE IF NOT EXISTS meta (version INTEGER NOT NULL) STRICT;
 INSERT INTO meta SELECT 0 WHERE NOT EXISTS (SELECT 1 FROM meta);
 """
+_SOURCES = """
+SELECT id, name, identity, write_key, created_at, EXISTS (SELECT 1 FROM oauth_required WHERE source_id = sources.id)
+FROM sources
+"""
 _LONGEST_NAME = 200
 
 
@@ -44,6 +51,7 @@ class ControlStore:
         self._version = version
         self._changed = asyncio.Event()
         self._writing = asyncio.Lock()
+        self.oauth = OAuthApps(database, self._writing, self._change, _now)
 
     @classmethod
     async def open(cls, path: Path) -> ControlStore:
@@ -53,7 +61,8 @@ class ControlStore:
         # A rollback journal and one connection: few, small writes; FULL so that a key handed out is never lost.
         await database.execute("PRAGMA synchronous = FULL")
         await database.execute("PRAGMA locking_mode = EXCLUSIVE")
-        await database.executescript(_SCHEMA)
+        await database.execute("PRAGMA foreign_keys = ON")
+        await database.executescript(_SCHEMA + OAUTH_SCHEMA)
         rows = list(await database.execute_fetchall("SELECT version FROM meta"))
         return cls(database, rows[0][0])
 
@@ -74,10 +83,8 @@ class ControlStore:
 
     async def sources(self) -> list[Source]:
         """All sources, oldest first."""
-        rows = await self._database.execute_fetchall(
-            "SELECT id, name, identity, write_key, created_at FROM sources ORDER BY created_at, id"
-        )
-        return [Source(*row) for row in rows]
+        rows = await self._database.execute_fetchall(f"{_SOURCES} ORDER BY created_at, id")
+        return [_source(row) for row in rows]
 
     async def source(self, source_id: str) -> Source:
         """One source.
@@ -85,10 +92,8 @@ class ControlStore:
         Raises:
             NotFound: there is none of this id.
         """
-        for row in await self._database.execute_fetchall(
-            "SELECT id, name, identity, write_key, created_at FROM sources WHERE id = ?", (source_id,)
-        ):
-            return Source(*row)
+        for row in await self._database.execute_fetchall(f"{_SOURCES} WHERE id = ?", (source_id,)):
+            return _source(row)
         raise NotFound(f"There is no source {source_id!r}.", hint="`segment-do sources list` shows those there are.")
 
     async def create_source(self, name: str, identity: str | None, *, ensure: bool = False) -> Source:
@@ -102,16 +107,17 @@ class ControlStore:
         identity = _usable("identity", identity) if identity else slug(name)
         async with self._writing:
             for row in await self._database.execute_fetchall(
-                "SELECT id, name, identity, write_key, created_at FROM sources WHERE name = ? AND identity = ?",
-                (name, identity),
+                f"{_SOURCES} WHERE name = ? AND identity = ?", (name, identity)
             ):
                 if ensure:
-                    return Source(*row)
+                    return _source(row)
                 raise Conflict(f"There is a source {name!r} for identity {identity!r} already.")
             source = Source(f"src_{secrets.token_hex(8)}", name, identity, _new_key(), _now())
             await self._change(
-                "INSERT INTO sources VALUES (?, ?, ?, ?, ?)",
-                (source.id, source.name, source.identity, source.write_key, source.created_at),
+                (
+                    "INSERT INTO sources VALUES (?, ?, ?, ?, ?)",
+                    (source.id, source.name, source.identity, source.write_key, source.created_at),
+                )
             )
         return source
 
@@ -124,18 +130,47 @@ class ControlStore:
         async with self._writing:
             source = await self.source(source_id)
             renewed = msgspec.structs.replace(source, write_key=_new_key())
-            await self._change("UPDATE sources SET write_key = ? WHERE id = ?", (renewed.write_key, source_id))
+            await self._change(("UPDATE sources SET write_key = ? WHERE id = ?", (renewed.write_key, source_id)))
         return renewed
 
     async def delete_source(self, source_id: str) -> None:
-        """Remove a source; its events stay.
+        """Remove a source, with its OAuth apps; its events stay.
 
         Raises:
             NotFound: there is none of this id.
         """
         async with self._writing:
             await self.source(source_id)
-            await self._change("DELETE FROM sources WHERE id = ?", (source_id,))
+            await self._change(("DELETE FROM sources WHERE id = ?", (source_id,)))
+
+    async def require_oauth(self, source_id: str, required: bool) -> Source:
+        """Refuse a source's bare write key from now on, or take it again.
+
+        Raises:
+            NotFound: there is none of this id.
+        """
+        await self.source(source_id)
+        await self.oauth.require(source_id, required)
+        return await self.source(source_id)
+
+    async def oauth_apps(self, source_id: str) -> list[App]:
+        """The OAuth apps of a source.
+
+        Raises:
+            NotFound: there is no source of this id.
+        """
+        await self.source(source_id)
+        return await self.oauth.all(source_id)
+
+    async def create_oauth_app(self, source_id: str, name: str, pem: str, kid: str | None = None) -> App:
+        """A new OAuth app with its first key.
+
+        Raises:
+            NotFound: there is no source of this id.
+            InvalidRequest: a name, key or id that cannot be used, or too many apps.
+        """
+        await self.source(source_id)
+        return await self.oauth.create(source_id, _usable("name", name), pem, kid)
 
     async def destinations(self) -> list[DestinationConfig]:
         """All destinations with their settings, secrets included."""
@@ -175,17 +210,15 @@ class ControlStore:
             created_at=time.time_ns() // 1000,
         )
         async with self._writing:
-            await self._change(
-                "INSERT INTO destinations VALUES (?, ?, ?, ?, ?, 1, ?)",
-                (
-                    added.id,
-                    added.type,
-                    added.source_id,
-                    added.name,
-                    msgspec.json.encode(settings).decode(),
-                    added.created_at,
-                ),
+            values = (
+                added.id,
+                added.type,
+                added.source_id,
+                added.name,
+                msgspec.json.encode(settings).decode(),
+                added.created_at,
             )
+            await self._change(("INSERT INTO destinations VALUES (?, ?, ?, ?, ?, 1, ?)", values))
         return added
 
     async def delete_destination(self, destination_id: str) -> None:
@@ -200,12 +233,13 @@ class ControlStore:
             )
             if not rows:
                 raise NotFound(f"There is no destination {destination_id!r}.")
-            await self._change("DELETE FROM destinations WHERE id = ?", (destination_id,))
+            await self._change(("DELETE FROM destinations WHERE id = ?", (destination_id,)))
 
-    async def _change(self, statement: str, values: tuple[Any, ...]) -> None:
+    async def _change(self, *statements: Statement) -> None:
         await self._database.execute("BEGIN IMMEDIATE")
         try:
-            await self._database.execute(statement, values)
+            for statement, values in statements:
+                await self._database.execute(statement, values)
             await self._database.execute("UPDATE meta SET version = version + 1")
             await self._database.execute("COMMIT")
         except BaseException:
@@ -214,6 +248,11 @@ class ControlStore:
         self._version += 1
         changed, self._changed = self._changed, asyncio.Event()
         changed.set()
+
+
+def _source(row: Any) -> Source:
+    source_id, name, identity, write_key, created_at, require_oauth = row
+    return Source(source_id, name, identity, write_key, created_at, bool(require_oauth))
 
 
 def _usable(what: str, given: str) -> str:

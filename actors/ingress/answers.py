@@ -14,19 +14,33 @@ import msgspec
 
 from segment_do.errors import (
     Busy,
+    ClientRefused,
     Conflict,
     InvalidRequest,
     NotFound,
     PlatformNotRunning,
     QueryTimedOut,
+    RateLimited,
     SegmentDoError,
     SlowBody,
+    TokenRequestRefused,
     Unauthorized,
     Unavailable,
 )
 from segment_do.events.intake import Refused
 
-__all__ = ["OK", "Headers", "Send", "accepted_body", "cors", "error_body", "send_answer", "status_of"]
+__all__ = [
+    "OK",
+    "Headers",
+    "Send",
+    "accepted_body",
+    "cors",
+    "error_body",
+    "later",
+    "oauth_error_body",
+    "send_answer",
+    "status_of",
+]
 
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 Headers = list[tuple[bytes, bytes]]
@@ -39,6 +53,7 @@ _STATUS: Final[list[tuple[type[SegmentDoError], int]]] = [
     (QueryTimedOut, 408),
     (SlowBody, 408),
     (Busy, 429),  # not 503: browsers read Retry-After with this one alone, and Node does not count it as an attempt
+    (RateLimited, 429),
     (PlatformNotRunning, 503),
     (Unavailable, 503),
 ]
@@ -61,6 +76,33 @@ def error_body(error: SegmentDoError) -> bytes:
     if error.hint:
         told["hint"] = error.hint
     return msgspec.json.encode(told)
+
+
+def oauth_error_body(error: SegmentDoError) -> bytes:
+    """``{"error", "error_description", "code", "message", "hint"?}``, the first two as RFC 6749 section 5.2 has them.
+
+    Every answer of ``/token`` that is not 200 has them, 503 included: the Python client's thread ends where they are missing.
+    """
+    if isinstance(error, TokenRequestRefused):
+        name = error.oauth_error
+    elif isinstance(error, ClientRefused):
+        name = "invalid_client"
+    elif isinstance(error, InvalidRequest):
+        name = "invalid_request"
+    else:
+        name = "temporarily_unavailable"
+    told = {"error": name, "error_description": error.message, "code": error.code, "message": error.message}
+    if error.hint:
+        told["hint"] = error.hint
+    return msgspec.json.encode(told)
+
+
+def later(error: SegmentDoError) -> Headers:
+    """When to try again, for those errors after which one may; clients read the one header or the other."""
+    if not isinstance(error, Unavailable):
+        return []
+    seconds = str(error.retry_after).encode()
+    return [(b"retry-after", seconds), (b"x-ratelimit-reset", seconds)]
 
 
 def accepted_body(refused: list[Refused]) -> bytes:

@@ -20,13 +20,14 @@ from starlette.exceptions import HTTPException
 
 from actors.control.model import Source
 from actors.ingress.answers import error_body, status_of
+from actors.ingress.oauth_api import OAuthPlatform, add_oauth_paths
 from segment_do.errors import Busy, InvalidRequest, NotFound, NotReady, SegmentDoError, Unauthorized, Unavailable
 from segment_do.version import __version__
 
 __all__ = ["Platform", "control_api"]
 
 
-class Platform(Protocol):
+class Platform(OAuthPlatform, Protocol):
     """What stands behind the API. The real one calls actors; see ``actors/platform.py``."""
 
     async def ready(self) -> None:
@@ -39,6 +40,7 @@ class Platform(Protocol):
     async def sources(self) -> list[Source]: ...
     async def create_source(self, name: str, identity: str | None, ensure: bool) -> Source: ...
     async def rotate_source(self, source_id: str) -> Source: ...
+    async def require_oauth(self, source_id: str, required: bool) -> Source: ...
     async def delete_source(self, source_id: str) -> None: ...
     async def destinations(self) -> list[dict[str, Any]]: ...
     async def destination_types(self) -> list[dict[str, Any]]: ...
@@ -66,6 +68,12 @@ class NewSource(_Body):
     name: str = Field(max_length=200)
     identity: str | None = Field(None, max_length=200)
     ensure: bool = False
+
+
+class ChangedSource(_Body):
+    """Body of ``PATCH /api/sources/{id}``."""
+
+    require_oauth: bool = Field(alias="requireOAuth")
 
 
 class NewDestination(_Body):
@@ -127,10 +135,16 @@ def control_api(platform: Platform, token: str) -> FastAPI:
     async def rotate_source(source_id: str) -> dict[str, Any]:
         return _source(await platform.rotate_source(source_id))
 
+    @api.patch("/api/sources/{source_id}", dependencies=guarded)
+    async def change_source(source_id: str, changed: ChangedSource) -> dict[str, Any]:
+        return _source(await platform.require_oauth(source_id, changed.require_oauth))
+
     @api.delete("/api/sources/{source_id}", dependencies=guarded)
     async def delete_source(source_id: str) -> dict[str, Any]:
         await platform.delete_source(source_id)
         return {"deleted": source_id}
+
+    add_oauth_paths(api, platform, guarded)
 
     @api.get("/api/destinations", dependencies=guarded)
     async def destinations() -> dict[str, Any]:
@@ -243,6 +257,7 @@ def _source(source: Source) -> dict[str, Any]:
         "identity": source.identity,
         "writeKey": source.write_key,
         "createdAt": source.created_at,
+        "requireOAuth": source.require_oauth,
     }
 
 

@@ -18,6 +18,7 @@ import uuid_utils
 
 from actors.control.model import Source
 from actors.ingress.answers import OK, Headers, accepted_body, cors, error_body, status_of
+from actors.ingress.bearer import Bearers
 from actors.ingress.body import gunzip
 from actors.ingress.exchange import Exchange
 from actors.ingress.journal import Journal
@@ -61,6 +62,7 @@ class Door:
         settings: IngressSettings,
         keys: Keys,
         journal: Journal,
+        bearers: Bearers,
         *,
         clock: Callable[[], int] = time.time_ns,
         new_id: Callable[[], str] = lambda: str(uuid_utils.uuid7()),
@@ -68,6 +70,7 @@ class Door:
         self._settings = settings
         self._keys = keys
         self._journal = journal
+        self._bearers = bearers
         self._clock = clock
         self._new_id = new_id
         self._limits = Limits(settings.max_event_bytes, settings.max_batch_events)
@@ -166,17 +169,21 @@ class Door:
 
     def _known_source(self, exchange: Exchange, body: bytes) -> Source | None:
         """The sender's source where nobody has to be asked: header, body, then address."""
-        if exchange.authorization is not None:
-            source = self._keys.by_header(exchange.authorization)
-            if source is not None:
+        header = exchange.authorization
+        if header is not None:
+            if source := self._keys.by_header(header) or self._bearers.source(header, body):
                 return source
-            if (key := basic_key(exchange.authorization)) and (source := self._keys.known(key)):
-                self._keys.remember(exchange.authorization, source)
+            if (key := basic_key(header)) and (source := self._open_source(key)):
+                self._keys.remember(header, source)
                 return source
         for key in (body_write_key(body), exchange.key):
-            if key and (source := self._keys.known(key)):
+            if key and (source := self._open_source(key)):
                 return source
         return None
+
+    def _open_source(self, key: str) -> Source | None:
+        source = self._keys.known(key)
+        return None if source is None or source.require_oauth else source
 
     async def _source(self, exchange: Exchange, body: bytes) -> Source | None:
         """The sender's source; None where an unknown key is to be answered as if it were known."""
@@ -193,6 +200,8 @@ class Door:
                 " `segment-do sources list` shows the keys there are.",
                 code="missing_write_key" if not key else "unknown_write_key",
             )
+        if source is not None:
+            await self._bearers.admit(source, exchange.authorization)
         return source
 
     def _decoded(self, body: bytes, encoding: bytes) -> bytes:

@@ -1,6 +1,6 @@
-"""Which source a write key belongs to, as one replica knows it.
+"""Which source a write key belongs to, and which OAuth apps there are, as one replica knows it.
 
-A copy of the control actor's sources, kept up to date by a long poll; looking a key up costs a dictionary access. A
+A copy of the control actor's sources and apps, kept up to date by a long poll; looking a key up costs a dictionary access. A
 key that is not in the copy may be a second old: then, and at most every ``refresh_seconds``, the control actor is asked before
 the key is called unknown. Where the control actor cannot be reached, keys already known go on working.
 """
@@ -11,13 +11,14 @@ import asyncio
 import base64
 import binascii
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import NamedTuple
 
 import structlog
 
 from actors.control.model import Source
 from segment_do.errors import Unavailable
+from segment_do.oauth import App
 
 __all__ = ["KeySet", "Keys", "basic_key"]
 
@@ -28,10 +29,11 @@ _AGAIN_SECONDS = 0.5
 
 
 class KeySet(NamedTuple):
-    """All sources at one version of the control store."""
+    """All sources and OAuth apps at one version of the control store."""
 
     version: int
     sources: list[Source]
+    apps: Sequence[App] = ()
 
 
 class Keys:
@@ -51,6 +53,7 @@ class Keys:
         self._clock = clock
         self._by_key: dict[str, Source] = {}
         self._by_header: dict[bytes, Source] = {}
+        self._apps: dict[str, App] = {}
         self._version = -1
         self._refreshed_at = -1e9
         self._refreshing: asyncio.Task[None] | None = None
@@ -59,6 +62,11 @@ class Keys:
     def loaded(self) -> bool:
         """False until the control actor was heard once: before that no key can be judged."""
         return self._version >= 0
+
+    @property
+    def version(self) -> int:
+        """Of the control store, as far as it is known here: what was concluded from an earlier one may not hold."""
+        return self._version
 
     def by_header(self, header: bytes) -> Source | None:
         """The source of an Authorization header seen before; the fast path."""
@@ -87,6 +95,18 @@ class Keys:
                 if source := self._by_key.get(key):
                     return source
         return None
+
+    async def app(self, app_id: str, kid: str) -> App | None:
+        """An OAuth app, asking the control actor before saying that there is none, or that it has no such key.
+
+        Raises:
+            Unavailable: it is not known here and the control actor cannot be reached.
+        """
+        app = self._apps.get(app_id)
+        if app is None or app.key(kid) is None:
+            await self._refresh()
+            app = self._apps.get(app_id)
+        return app
 
     async def follow(self) -> None:
         """Keep the copy up to date until cancelled."""
@@ -123,6 +143,7 @@ class Keys:
         self._version = found.version
         self._by_key = {source.write_key: source for source in found.sources}
         self._by_header = {}
+        self._apps = {app.id: app for app in found.apps}
 
 
 def basic_key(header: bytes) -> str | None:

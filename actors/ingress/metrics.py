@@ -26,6 +26,8 @@ METRICS: dict[str, tuple[str, str, str]] = {
     "applied_events": ("counter", "segment_do_applied_events", "Events confirmed by their identity."),
     "failed_calls": ("counter", "segment_do_failed_calls", "Calls to identities that had to be made again."),
     "adopted_events": ("counter", "segment_do_adopted_events", "Events taken over from journals of dead replicas."),
+    "issued_tokens": ("counter", "segment_do_issued_tokens", "Access tokens issued."),
+    "refused_tokens": ("counter", "segment_do_refused_tokens", "Requests for an access token that got none."),
 }
 """Field of the replica's status → (kind, metric, help)."""
 

@@ -13,6 +13,7 @@ import structlog
 
 from actors.identity.activation import unfinished
 from actors.ingress.api import Platform, control_api
+from actors.ingress.bearer import Bearers
 from actors.ingress.cdn import Cdn
 from actors.ingress.certificates import follow_certificates, server_context
 from actors.ingress.dispatcher import Apply, Dispatcher
@@ -22,6 +23,7 @@ from actors.ingress.keys import Keys, KeySet
 from actors.ingress.listener import serve
 from actors.ingress.metrics import metrics_text
 from actors.ingress.port import open_socket
+from actors.ingress.token import TokenEndpoint
 from actors.ingress.tracking_app import TrackingApp
 from segment_do.errors import NotReady, SegmentDoError
 from segment_do.settings import Settings
@@ -59,9 +61,11 @@ class Replica:
         self.keys = Keys(fetch_keys)
         self.dispatcher = Dispatcher(apply, name_for)
         self.journal = Journal(settings.paths.journal, settings.journal, self._dispatch)
-        self.door = Door(settings.ingress, self.keys, self.journal)
+        secret = settings.paths.ensure_oauth_secret()
+        self.door = Door(settings.ingress, self.keys, self.journal, Bearers(self.keys, secret))
         api = control_api(platform, settings.paths.ensure_token())
-        self.app = Cdn(settings.browser, self.keys, TrackingApp(settings.ingress, self.door, api))
+        self.tokens = TokenEndpoint(settings, self.keys, secret, platform.redeem, api)
+        self.app = Cdn(settings.browser, self.keys, TrackingApp(settings.ingress, self.door, self.tokens))
 
     async def start(self) -> None:
         """Open the ports, follow the keys, look for journals of dead replicas.
@@ -114,6 +118,8 @@ class Replica:
             "applied_events": self.dispatcher.applied_events,
             "failed_calls": self.dispatcher.failed_calls,
             "adopted_events": self.adopted_events,
+            "issued_tokens": self.tokens.issued,
+            "refused_tokens": self.tokens.refused,
         }
 
     def metrics(self) -> bytes:

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from segment_do.cli import oauth
 from segment_do.cli.client import connect, path_part
 from segment_do.cli.options import HomeOption, JsonOption
 from segment_do.cli.output import note, print_json, print_table, print_text
@@ -13,6 +14,7 @@ from segment_do.cli.output import note, print_json, print_table, print_text
 __all__ = ["app"]
 
 app = typer.Typer(no_args_is_help=True, help="Where events come from, and their write keys.")
+app.add_typer(oauth.app, name="oauth")
 
 _SourceId = Annotated[str, typer.Argument(metavar="ID", help="Id of the source, as `sources list` shows it.")]
 

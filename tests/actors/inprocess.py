@@ -44,6 +44,9 @@ class NoPlatform:
         assert self.replica is not None
         return self.replica.metrics()
 
+    async def redeem(self, app_id: str, jti: str, expires_at: float) -> None:
+        raise NotReady("Nothing is redeemed here.")
+
     def __getattr__(self, name: str) -> Any:
         raise NotReady(f"{name} is not here.")
 
@@ -56,19 +59,19 @@ class RunningPath:
         self.settings.paths.create()
         self.up = True
         self.sources = list(SOURCES)
+        self.platform = NoPlatform()
 
     async def start(self) -> None:
         self.hub = await Hub.open(self.settings)
         self.household = Household(self.settings, self.hub.append)
-        platform = NoPlatform()
         self.replica = Replica(
             self.settings,
             self._keys,
             self._apply,
             identity_actor(self.settings.identity),
-            platform,  # type: ignore[arg-type]
+            self.platform,  # type: ignore[arg-type]
         )
-        platform.replica = self.replica
+        self.platform.replica = self.replica
         await self.replica.start()
         self.url = f"http://127.0.0.1:{self.replica.port}"
         self.client = httpx.AsyncClient(base_url=self.url, timeout=20.0)

@@ -45,6 +45,7 @@ class Api:
         """As new, on the same port."""
         self.sources: dict[str, dict[str, Any]] = {}
         self.destinations: dict[str, dict[str, Any]] = {}
+        self.apps: dict[str, dict[str, Any]] = {}
         self.events: dict[str, dict[str, Any]] = {}
         """messageId → event, as first stored."""
         self.received = 0
@@ -72,7 +73,7 @@ class Api:
             Route("/v1/{kind}", self._track, methods=["POST"]),
             Route("/ready", self._ready),
             Route("/api/tail", self._guarded(self._tail)),
-            Route("/api/{path:path}", self._guarded(self._control), methods=["GET", "POST", "DELETE"]),
+            Route("/api/{path:path}", self._guarded(self._control), methods=["GET", "POST", "PATCH", "DELETE"]),
         ]
         config = uvicorn.Config(
             Starlette(routes=routes), log_level="critical", lifespan="off", timeout_graceful_shutdown=1
@@ -193,6 +194,11 @@ class Api:
             case "DELETE", ["sources", source_id] if source_id in self.sources:
                 del self.sources[source_id]
                 return JSONResponse({"deleted": source_id})
+            case "PATCH", ["sources", source_id] if source_id in self.sources:
+                self.sources[source_id] |= told
+                return JSONResponse(self.sources[source_id])
+            case _, ["sources", source_id, "oauth-apps", *rest] if source_id in self.sources:
+                return self._oauth(request.method, source_id, rest, told)
             case "GET", ["destination-types"]:
                 return JSONResponse({"types": [WEBHOOK]})
             case "GET", ["destinations"]:
@@ -224,6 +230,26 @@ class Api:
                 found = {"profileId": "p1", "externalIds": [{"type": "user_id", "id": "u1"}], "traits": {"plan": "pro"}}
                 return JSONResponse({**found, "createdAt": "2026", "updatedAt": "2027"})
         return _error(404, "not_found", f"There is nothing at {'/'.join(parts)}.", "")
+
+    def _oauth(self, method: str, source_id: str, rest: list[str], told: dict[str, Any]) -> Response:
+        key = {"kid": told.get("kid", "key_made"), "publicKey": told.get("publicKey")}
+        match method, rest:
+            case "GET", []:
+                return JSONResponse({"apps": list(self.apps.values())})
+            case "POST", []:
+                made = {"id": f"oap_{len(self.apps) + 1}", "name": told["name"], "sourceId": source_id, "enabled": True}
+                self.apps[str(made["id"])] = {**made, "createdAt": "2026", "keys": [key]}
+                return JSONResponse(self.apps[str(made["id"])])
+            case "POST", [app_id, "keys"] if app_id in self.apps:
+                self.apps[app_id]["keys"].append(key)
+                return JSONResponse(self.apps[app_id])
+            case "DELETE", [app_id] if app_id in self.apps:
+                del self.apps[app_id]
+                return JSONResponse({"deleted": app_id})
+            case "DELETE", [app_id, "keys", kid] if app_id in self.apps:
+                self.apps[app_id]["keys"] = [each for each in self.apps[app_id]["keys"] if each["kid"] != kid]
+                return JSONResponse(self.apps[app_id])
+        return _error(404, "not_found", "The source has no such OAuth app.", "")
 
     def _traced(self, message_id: str) -> dict[str, Any]:
         seen = self.traces[message_id] = self.traces.get(message_id, 0) + 1
