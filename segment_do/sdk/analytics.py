@@ -115,12 +115,18 @@ class Analytics:
         self._sender = sender
         self._hurry = sender.hurry
         self._wall = options.timing.wall
+        self._options = options
         self._close_seconds = options.exit_timeout_seconds
 
     @property
     def agent(self) -> str | None:
         """The agent that this handle belongs to; None for a client with a write key."""
         return self._agent
+
+    @property
+    def options(self) -> Options:
+        """How this client behaves."""
+        return self._options
 
     def track(
         self,
