@@ -20,7 +20,7 @@ from actors.warehouse.actor import make_warehouse
 from destinations import registry
 from destinations.base import Destination, DestinationConfig
 from segment_do.errors import NotFound, NotReady, SegmentDoError
-from segment_do.events.record import REJECTED, decode_pack
+from segment_do.events.record import NOT_EVENTS, decode_pack
 from segment_do.events.timestamps import iso
 from segment_do.events.whole import whole_event
 from segment_do.identity import Profile
@@ -272,7 +272,7 @@ class ActorPlatform:
             for first_offset, count, owner, pack in frames:
                 for position, record in enumerate(decode_pack(pack, count)):
                     at = first_offset + position
-                    wanted = record.type != REJECTED and source in (None, record.source_id)
+                    wanted = record.type not in NOT_EVENTS and source in (None, record.source_id)
                     if at >= offset and wanted and identity in (None, owner):
                         yield b"id: %d\nevent: event\ndata: %s\n\n" % (at, whole_event(record, owner))
                 offset = max(offset, first_offset + count)

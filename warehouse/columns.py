@@ -21,8 +21,8 @@ import pyarrow as pa
 from msgspec import Raw
 
 from segment_do.errors import CorruptData
-from segment_do.events.record import REJECTED, decode_rows
-from warehouse.schema import ARROW
+from segment_do.events.record import NOT_EVENTS, REJECTED, decode_rows
+from warehouse.schema import ARROW, TableName
 
 __all__ = ["Frame", "Rows", "rows_of"]
 
@@ -37,6 +37,11 @@ class Rows(NamedTuple):
     rejected: pa.Table
     properties: list[bytes]
     traits: list[bytes]
+    object_changes: pa.Table
+
+    def tables(self) -> dict[TableName, pa.Table]:
+        """The rows by the name of their table."""
+        return {"events": self.events, "rejected": self.rejected, "object_changes": self.object_changes}
 
 
 _RECORDS_AT_ONCE = 1_000
@@ -121,17 +126,22 @@ def rows_of(frames: Iterable[Frame], start: int) -> Rows:
         pa.concat_tables([part.rejected for part in parts]),
         [text for part in parts for text in part.properties],
         [text for part in parts for text in part.traits],
+        pa.concat_tables([part.object_changes for part in parts]),
     )
 
 
 def _rows(records: list[list[Any]], identities: list[str], end: int) -> Rows:
     offsets = range(end - len(records), end)
-    if any(record[1] == REJECTED for record in records):
-        refused = [i for i, record in enumerate(records) if record[1] == REJECTED]
-        kept = [i for i, record in enumerate(records) if record[1] != REJECTED]
-        rejected = _rejected(*_pick(refused, records, identities, offsets))
-        return _events(*_pick(kept, records, identities, offsets), rejected)
-    return _events(records, identities, offsets, ARROW["rejected"].empty_table())
+    if not any(record[1] in NOT_EVENTS for record in records):
+        return _events(records, identities, offsets)
+    which: tuple[list[int], list[int], list[int]] = ([], [], [])
+    events, refused, objects = which
+    for i, record in enumerate(records):
+        (events if record[1] not in NOT_EVENTS else refused if record[1] == REJECTED else objects).append(i)
+    return _events(*_pick(events, records, identities, offsets))._replace(
+        rejected=_rejected(*_pick(refused, records, identities, offsets)),
+        object_changes=_object_changes(*_pick(objects, records, identities, offsets)),
+    )
 
 
 def _pick(
@@ -140,9 +150,10 @@ def _pick(
     return [records[i] for i in which], [identities[i] for i in which], [offsets[i] for i in which]
 
 
-def _events(records: list[list[Any]], identities: list[str], offsets: Sequence[int], rejected: pa.Table) -> Rows:
+def _events(records: list[list[Any]], identities: list[str], offsets: Sequence[int]) -> Rows:
+    rejected, object_changes = ARROW["rejected"].empty_table(), ARROW["object_changes"].empty_table()
     if not records:
-        return Rows(ARROW["events"].empty_table(), rejected, [], [])
+        return Rows(ARROW["events"].empty_table(), rejected, [], [], object_changes)
     (
         message_id,
         kind,
@@ -206,6 +217,7 @@ def _events(records: list[list[Any]], identities: list[str], offsets: Sequence[i
         rejected,
         [text for text in properties if text is not None],
         [text for text in traits if text is not None],
+        object_changes,
     )
 
 
@@ -258,6 +270,37 @@ def _rejected(records: list[list[Any]], identities: list[str], offsets: Sequence
         "offset": offsets,
     }
     return _table("rejected", columns)
+
+
+class _Change(msgspec.Struct, gc=False):
+    """What an object's record holds."""
+
+    id: str
+    properties: Raw
+
+
+_change = msgspec.json.Decoder(_Change)
+
+
+def _object_changes(records: list[list[Any]], identities: list[str], offsets: Sequence[int]) -> pa.Table:
+    changes = [_change_of(record) for record in records]
+    columns = {
+        "received_at": [record[7] for record in records],
+        "source_id": [record[2] for record in records],
+        "identity": identities,
+        "collection": [record[5] for record in records],
+        "object_id": [change.id for change in changes],
+        "properties": [bytes(change.properties) for change in changes],
+        "offset": offsets,
+    }
+    return _table("object_changes", columns)
+
+
+def _change_of(record: list[Any]) -> _Change:
+    try:
+        return _change.decode(record[11])
+    except _UNREADABLE:  # the door writes none such, and if it did, the log would still have to go on
+        return _Change(record[0], Raw(_encode({"payload": record[11].decode("utf-8", "replace")})))
 
 
 def _reason(payload: bytes) -> dict[str, Any]:

@@ -44,7 +44,7 @@ class Rows(list[dict[str, Any]]):
 
 
 async def sql(text: str, *, home: str | os.PathLike[str] | None = None) -> Rows:
-    """Run one SELECT over ``events`` and ``rejected``.
+    """Run one SELECT over ``events``, ``objects``, ``object_changes`` and ``rejected``.
 
     Values are JSON's: times are ISO-8601 text in UTC, JSON columns are text.
 

@@ -30,7 +30,7 @@ from segment_do.errors import QueryRefused
 from warehouse.schema import ARROW
 from warehouse.statement import Statement, parse, render
 from warehouse.values import json_rows, selected
-from warehouse.views import STORE, PropertyColumns, literal, store_view, table_view, tail_name
+from warehouse.views import OBJECTS_VIEW, STORE, PropertyColumns, literal, store_view, table_view, tail_name
 from warehouse.wire import ANSWER_BYTES_MAX, READY, Answer, Ask, Failure, Limits
 
 __all__ = ["Sandbox", "main"]
@@ -85,6 +85,8 @@ class Sandbox:
                     connection.register(tail_name(name), tail)
                     connection.execute(store_view(name, table.files))
                     connection.execute(table_view(name))
+                if "objects" in ask.sql.lower():  # of use to few queries, and binding it costs each of them
+                    connection.execute(OBJECTS_VIEW)
                 statement = parse(connection, ask.sql)
                 return _run(connection, _bound(connection, statement, self._columns), ask.limits)
         except QueryRefused as error:

@@ -3,6 +3,8 @@
 ``properties``, ``traits``, ``context`` and ``integrations`` are the JSON text as it was sent; ``extra`` is a JSON
 object of all other top-level fields. The write key is in none of them. ``event`` is the name of a track event; a page
 or a screen has its name in ``name``.
+
+``object_changes`` holds what was set on objects, one row a change; ``properties`` are those of the change alone.
 """
 
 from __future__ import annotations
@@ -13,9 +15,9 @@ import pyarrow as pa
 
 __all__ = ["ARROW", "COLUMNS", "OFFSET", "TABLES", "Column", "TableName"]
 
-TableName = Literal["events", "rejected"]
+TableName = Literal["events", "rejected", "object_changes"]
 
-TABLES: tuple[TableName, ...] = ("rejected", "events")
+TABLES: tuple[TableName, ...] = ("rejected", "object_changes", "events")
 """In the order in which a commit writes them: ``events``, whose offset says what is committed, comes last."""
 
 OFFSET = "segment_do.offset"
@@ -68,6 +70,15 @@ COLUMNS: dict[TableName, tuple[Column, ...]] = {
         Column(8, "index", "long"),
         Column(9, "payload", "text"),
         Column(10, "offset", "long"),
+    ),
+    "object_changes": (
+        Column(1, "received_at", "time"),
+        Column(2, "source_id", "text"),
+        Column(3, "identity", "text"),
+        Column(4, "collection", "text"),
+        Column(5, "object_id", "text"),
+        Column(6, "properties", "text"),
+        Column(7, "offset", "long"),
     ),
 }
 

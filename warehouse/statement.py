@@ -19,6 +19,7 @@ import msgspec
 
 from segment_do.errors import QueryRefused
 from warehouse.schema import COLUMNS
+from warehouse.views import VIEWS
 
 __all__ = ["Statement", "parse", "render"]
 
@@ -55,9 +56,9 @@ _FUNCTIONS_REFUSED = frozenset(
 )
 _PREFIXES_REFUSED = ("__internal", "duckdb_", "pragma_", "read_", "parquet_", "sniff_", "glob")
 
-_SHOW_TABLES = "SELECT name FROM (VALUES ('events'), ('rejected')) AS tables(name)"
+_SHOW_TABLES = "SELECT name FROM (VALUES ('events'), ('object_changes'), ('objects'), ('rejected')) AS tables(name)"
 
-_HINT = "The tables are events and rejected."
+_HINT = "The tables are events, objects, object_changes and rejected."
 
 _tree = msgspec.json.Decoder(dict[str, Any])
 
@@ -156,7 +157,7 @@ def _judge(tree: dict[str, Any], system: frozenset[str]) -> None:
     if taken := sorted(ctes & system):
         # Where such a name is out of the CTE's scope it would mean the system's own table.
         raise QueryRefused(f"{taken[0]} is a name of the system.", hint="Call the CTE something else.")
-    tables = frozenset(COLUMNS) | ctes
+    tables = frozenset(COLUMNS) | frozenset(VIEWS) | ctes
     for node in nodes:
         kind = str(node.get("type", ""))
         if ("cte_map" in node or kind.endswith("_NODE")) and kind not in _NODES:

@@ -130,14 +130,14 @@ class WarehouseStore:
         """
         lo = self.received
         rows = rows_of(frames, lo)
-        count = rows.events.num_rows + rows.rejected.num_rows
+        tables = rows.tables()
+        count = sum(table.num_rows for table in tables.values())
         if count == 0:
             return
         self._catalogue.observe("properties", rows.properties)
         self._catalogue.observe("traits", rows.traits)
-        tables: dict[TableName, pa.Table] = {"events": rows.events, "rejected": rows.rejected}
-        self._next_id += 2
-        ids: dict[TableName, int] = {"events": self._next_id - 1, "rejected": self._next_id}
+        ids: dict[TableName, int] = {name: self._next_id + number for number, name in enumerate(tables, 1)}
+        self._next_id += len(tables)
         size = sum(table.nbytes for table in tables.values())
         self._pieces.append(self._above_marks(_Piece(lo, lo + count, self._clock(), tables, ids, size)))
         self.received = lo + count
@@ -258,7 +258,7 @@ class WarehouseStore:
     async def contains(self, message_id: str) -> bool:
         """Whether SQL sees the event: committed or in the tail, set aside or not."""
         for piece in reversed(self._pieces):
-            for rows in piece.rows.values():
+            for rows in (piece.rows["events"], piece.rows["rejected"]):
                 if pc.index(rows["message_id"], pa.scalar(message_id, pa.large_string())).as_py() >= 0:
                     return True
         quoted = literal(message_id)

@@ -1,6 +1,7 @@
-"""The two Iceberg tables and the local catalog that names them.
+"""The Iceberg tables and the local catalog that names them.
 
-``events`` holds every accepted event, ``rejected`` every event that was set aside, each once. Both are partitioned
+``events`` holds every accepted event, ``rejected`` every event that was set aside, ``object_changes`` whatever was set on
+an object, each once. All are partitioned
 by the day of ``received_at``. That is the server's clock, so the rows of one commit fall into one day, or two around
 midnight, whatever times the clients claim; partitioned by ``timestamp``, one historical import would scatter every
 commit over hundreds of days, each a file to write and to sync. Queries on ``timestamp`` lose little by it: live
@@ -50,7 +51,7 @@ _PROPERTIES = {
     **{f"write.metadata.metrics.column.{column}": "full" for column in ("timestamp", "received_at", "offset")},
     **{
         f"write.metadata.metrics.column.{column}": "truncate(16)"
-        for column in ("type", "event", "identity", "user_id", "code")
+        for column in ("type", "event", "identity", "user_id", "code", "collection", "object_id")
     },
     "commit.manifest-merge.enabled": "true",
     "commit.manifest.min-count-to-merge": "32",

@@ -1,4 +1,4 @@
-"""The views that a query sees: ``events`` and ``rejected``, each the files of one snapshot and the uncommitted tail.
+"""The views that a query sees: each table is the files of one snapshot and the uncommitted tail; ``objects`` is made of one.
 
 A property becomes a column of ``events`` only where the query would not bind without it. So data that arrives can
 never change what a query means: a column of the table wins, and so does an alias, a CTE's column or anything else that
@@ -12,10 +12,54 @@ from collections.abc import Mapping, Sequence
 from warehouse.catalogue import SEED, Kind, SqlType, wider
 from warehouse.schema import COLUMNS, TableName
 
-__all__ = ["STORE", "PropertyColumns", "identifier", "literal", "store_view", "table_view", "tail_name"]
+__all__ = [
+    "OBJECTS_VIEW",
+    "STORE",
+    "VIEWS",
+    "PropertyColumns",
+    "identifier",
+    "literal",
+    "store_view",
+    "table_view",
+    "tail_name",
+]
 
 STORE = "store"
 """Schema of the views below the ones that queries name."""
+
+VIEWS = ("objects",)
+"""What queries can name beside the tables."""
+
+OBJECTS_VIEW = f"""
+CREATE OR REPLACE VIEW main.objects AS
+SELECT latest.identity, latest.source_id, latest.collection, latest.object_id AS id,
+       CAST(COALESCE(merged.properties, '{{}}') AS JSON) AS properties, latest.received_at, latest."offset"
+FROM (
+    SELECT * FROM {STORE}.object_changes
+    QUALIFY row_number() OVER (
+        PARTITION BY identity, collection, object_id ORDER BY received_at DESC, "offset" DESC
+    ) = 1
+) AS latest
+LEFT JOIN (
+    SELECT identity, collection, object_id,
+           '{{' || string_agg(CAST(to_json(name) AS VARCHAR) || ':' || value, ',' ORDER BY name) || '}}' AS properties
+    FROM (
+        SELECT change.identity, change.collection, change.object_id, field.key AS name,
+               COALESCE(CAST(field.value AS VARCHAR), 'null') AS value
+        FROM {STORE}.object_changes AS change, json_each(TRY_CAST(change.properties AS JSON)) AS field
+        QUALIFY row_number() OVER (
+            PARTITION BY change.identity, change.collection, change.object_id, field.key
+            ORDER BY change.received_at DESC, change."offset" DESC
+        ) = 1
+    )
+    GROUP BY identity, collection, object_id
+) AS merged USING (identity, collection, object_id)
+"""  # noqa: S608  # the one name in it is a constant
+"""SQL that makes ``objects``: each object once, of each of its properties the value that was received last.
+
+What one request or upload sets shares its moment; there the log's order decides. A property set to null is null; none is
+ever taken away. ``source_id``, ``received_at`` and ``offset`` are those of the last change.
+"""
 
 _SQL = {"text": "VARCHAR", "time": "TIMESTAMP WITH TIME ZONE", "long": "BIGINT"}
 _JSON_COLUMNS = ("properties", "traits", "context", "integrations", "extra")

@@ -2,7 +2,7 @@
 
 A commit takes the rows of the log range ``[committed, hi)``. Each table carries its own mark, the log offset after the
 last event that it holds: a property and an entry in the snapshot's summary, both set in the transaction that appends
-the rows. Two tables are two transactions, so a crash between them leaves ``rejected`` ahead of ``events``; when the
+the rows. Several tables are several transactions, so a crash between them leaves the others ahead of ``events``; when the
 range comes again, rows below a table's own mark are left out. ``events`` comes last, and its mark is what counts as
 committed. At the start, and after an outcome that is not known, the tables are believed and not this process.
 
@@ -146,7 +146,7 @@ class Writer:
         self._unknown.discard(name)
 
     def snapshots(self) -> tuple[int, dict[TableName, Snapshot]]:
-        """Both tables at one moment, and the moment's number: of two, the higher is the later.
+        """All tables at one moment, and the moment's number: of two, the higher is the later.
 
         Raises:
             StorageFailed: their metadata cannot be read now.

@@ -25,6 +25,7 @@ from actors.ingress.journal import Journal
 from actors.ingress.keys import Keys, basic_key
 from segment_do.errors import Busy, MalformedBody, NotReady, SegmentDoError, StorageFailed, Unauthorized, Unavailable
 from segment_do.events.intake import Caller, Intake, Limits, Refused, batch_intake, body_write_key, single_intake
+from segment_do.events.objects import object_intake
 from segment_do.settings import IngressSettings
 
 __all__ = ["Counts", "Door"]
@@ -133,6 +134,8 @@ class Door:
         intake: Intake
         if exchange.kind == "batch":
             intake = batch_intake(body, caller, received_at, self._new_id, self._limits)
+        elif exchange.kind == "set":
+            intake = object_intake(body, caller, received_at, self._new_id)
         else:
             intake = single_intake(body, exchange.kind, caller, received_at, self._new_id, self._limits)
         stored = partial(self._stored, exchange, intake.events, intake.refused)

@@ -18,8 +18,9 @@ PATHS: Final = {
     **{f"/v1/{name}": (name, False) for name in _LETTERS.values()},
     **{f"/v1/{letter}": (name, True) for letter, name in _LETTERS.items()},
     "/v1/import": ("batch", False),
+    "/v1/set": ("set", False),
 }
-"""Path → what is sent there (a type of call, or ``batch``), and whether only browsers and phones send there. With and without a
+"""Path → what is sent there (a type of call, ``batch``, or ``set`` for objects), and whether only browsers and phones send there. With and without a
 slash at the end (contract, section 1.1)."""
 PATHS.update({f"{path}/": meant for path, meant in list(PATHS.items())})
 

@@ -36,7 +36,7 @@ from destinations.base import DestinationConfig, Sender
 from destinations.integrations import is_for
 from destinations.retry import backoff_seconds
 from segment_do.errors import CorruptData, InvalidRequest, NotReady, StorageFailed
-from segment_do.events.record import REJECTED, Record, decode_pack
+from segment_do.events.record import NOT_EVENTS, Record, decode_pack
 from segment_do.events.whole import whole_event
 from segment_do.settings import DeliverySettings
 
@@ -253,7 +253,7 @@ class Delivery:
 
     def _is_for_us(self, record: Record) -> bool:
         return (
-            record.type != REJECTED
+            record.type not in NOT_EVENTS
             and (self._source_id is None or record.source_id == self._source_id)
             and is_for(record.payload, self._names)
         )

@@ -15,10 +15,16 @@ from typing import Any
 
 import msgspec
 
-__all__ = ["REJECTED", "Record", "decode_pack", "encode_pack", "encode_record"]
+__all__ = ["NOT_EVENTS", "OBJECT", "REJECTED", "Record", "decode_pack", "encode_pack", "encode_record"]
 
 REJECTED = "rejected"
 """``Record.type`` of an event that was set aside; its payload is a :class:`~.intake.Rejection` as JSON."""
+
+OBJECT = "object"
+"""``Record.type`` of properties that were set on an object; its payload is ``{"id": …, "properties": {…}}``."""
+
+NOT_EVENTS = frozenset({REJECTED, OBJECT})
+"""Types that travel the path of the events and are none: destinations and live streams pass them over."""
 
 
 class Record(msgspec.Struct, array_like=True, gc=False, omit_defaults=False):
@@ -26,12 +32,12 @@ class Record(msgspec.Struct, array_like=True, gc=False, omit_defaults=False):
 
     message_id: str
     type: str
-    """track, identify, page, screen, group, alias, or ``rejected``."""
+    """track, identify, page, screen, group, alias, ``rejected`` or ``object``."""
     source_id: str
     user_id: str | None
     anonymous_id: str | None
     event: str | None
-    """Name of a track event, or of a page or screen. For ``rejected``: the reason's code."""
+    """Name of a track event, or of a page or screen. For ``rejected``: the reason's code; for ``object``: its collection."""
     timestamp: int
     """Corrected for the client's clock: receivedAt - (sentAt - originalTimestamp)."""
     received_at: int

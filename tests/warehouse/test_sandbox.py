@@ -281,7 +281,9 @@ def test_no_path_is_told(tmp_path: Path) -> None:
     """A file that cannot be read is an error that does not tell where files lie."""
     broken = tmp_path / "broken.parquet"
     broken.write_bytes(b"PAR1 not parquet")
-    failure = over(files={"events": [str(broken)], "rejected": []})("SELECT count(event) FROM events").failure
+    failure = over(files={name: [str(broken)] if name == "events" else [] for name in TABLES})(
+        "SELECT count(event) FROM events"
+    ).failure
     assert failure is not None
     assert str(tmp_path) not in failure.message + failure.hint
 

@@ -54,7 +54,11 @@ def test_killed_at_any_step_every_offset_is_there_once(tmp_path: Path) -> None:
     table = ["data", "manifest", "manifest list", "metadata", "before catalog", "after catalog"]
     assert [run["step"] for run in runs] == ["none", *table, *table]
     assert [run["killed"] for run in runs] == [False] + [True] * 12
-    every = {"rejected": [n for n in range(20) if n % 3 == 1], "events": [n for n in range(20) if n % 3 != 1]}
+    every = {
+        "rejected": [n for n in range(20) if n % 3 == 1],
+        "events": [n for n in range(20) if n % 3 != 1],
+        "object_changes": [],
+    }
     for number, run in enumerate(runs):
         result = run["result"]
         done = number in (0, 12)
@@ -98,7 +102,7 @@ def test_a_range_without_rows_moves_the_mark(writer: Writer) -> None:
     ticket, snapshots = writer.snapshots()
     assert writer.committed == 2
     assert snapshots["events"].files == ()
-    assert found(writer) == {"committed": 2, "events": [], "rejected": [1]}
+    assert found(writer) == {"committed": 2, "events": [], "rejected": [1], "object_changes": []}
     assert writer.snapshots()[0] > ticket
 
 
