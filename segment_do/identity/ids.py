@@ -37,6 +37,7 @@ class Node:
         "kind",
         "linked_at",
         "linked_by",
+        "linked_to",
         "node",
         "seen_until",
         "trait_bound",
@@ -56,6 +57,8 @@ class Node:
         self.user = 0
         self.linked_at = _NEVER
         self.linked_by = ""
+        self.linked_to = ""
+        """The user's id."""
         self.trait_bound = -1
         """It has at most so many traits; -1 when not known."""
 
@@ -123,10 +126,11 @@ class Nodes:
             self._touched[node.node] = node
 
     def link(self, anonymous: Node, user: Node, timestamp: int, message_id: str) -> None:
-        """An event carried both. The earliest such event decides."""
-        if (timestamp, message_id) < (anonymous.linked_at, anonymous.linked_by):
+        """An event carried both. The earliest such event decides; of two under one message id, which can both count when
+        they came further apart than duplicates are known, the smaller user id: never the order of arrival."""
+        if (timestamp, message_id, user.value) < (anonymous.linked_at, anonymous.linked_by, anonymous.linked_to):
             anonymous.user = user.node
-            anonymous.linked_at, anonymous.linked_by = timestamp, message_id
+            anonymous.linked_at, anonymous.linked_by, anonymous.linked_to = timestamp, message_id, user.value
             anonymous.canonical = user.canonical
             self._linked[anonymous.node] = anonymous
 
@@ -180,6 +184,7 @@ class Nodes:
             ).fetchone()
             if link is not None:
                 node.user, node.linked_at, node.linked_by, user_id = link
+                node.linked_to = user_id
                 node.canonical = profile_id("user_id", user_id)
         return node
 

@@ -92,4 +92,8 @@ def test_analytics_next(
     proxy.wait_seen(2)
     assert visitor.hosts() <= {proxy.host, site.host}
     visitor.close()
-    held(platform, proxy, f"next-fault-{name}", 1, [None, "1"])
+    rows = stored(platform, f"next-fault-{name}", 1)
+    assert len(rows) == 1
+    (tries,) = proxy.attempts().values()
+    # It may try more than once more where the machine is slow; each time it says which one it is.
+    assert tries == [None, *map(str, range(1, len(tries)))]

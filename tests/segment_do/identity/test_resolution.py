@@ -62,6 +62,26 @@ def test_equal_times_are_decided_by_message_id(graph: Graph) -> None:
     assert found.external_ids[0].value == "one"
 
 
+@pytest.mark.parametrize("order", [("u1", "u2"), ("u2", "u1")])
+@pytest.mark.parametrize("reopened", [False, True])
+def test_one_message_id_with_two_users_is_decided_by_the_user(
+    tmp_path: Path, order: tuple[str, str], reopened: bool
+) -> None:
+    """Sent so far apart that both count, under one message id and time: the smaller user id, whichever came first."""
+    graph = open_graph(tmp_path)
+    apply(graph, record("m", anonymous="a", user=order[0]))
+    later = NOON + 9 * 24 * HOUR
+    if reopened:
+        graph.close()
+        graph = open_graph(tmp_path, now=later)
+    counted = apply(graph, record("m", anonymous="a", user=order[1], received=later), now=later)
+    assert counted.accepted == 1
+    found = graph.profile("anonymous_id", "a")
+    assert found is not None
+    assert found.profile_id == profile_id("user_id", "u1")
+    graph.close()
+
+
 def test_an_event_with_both_ids_belongs_to_its_own_user(graph: Graph) -> None:
     """Also where the anonymous id belongs to somebody else."""
     apply(graph, record("m1", anonymous="a", user="owner", at=NOON - 1))
