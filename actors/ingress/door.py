@@ -81,16 +81,19 @@ class Door:
         self.counts = Counts()
 
     def admit(self, exchange: Exchange) -> bool:
-        """Keep room for the body that follows. False: there is none, and 503 is answered."""
+        """Keep room for the body that follows. False: there is none, and 429 is answered."""
         self.counts.requests += 1
         if exchange.retries:
             self.counts.retried_requests += 1
         exchange.reserved = min(exchange.length, self._settings.max_body_bytes) or 1024
         self.inflight_bytes += exchange.reserved
-        if self.inflight_bytes > self._settings.max_inflight_bytes:
-            self.refuse(exchange, Busy("Too many requests are in flight.", retry_after=1))
-            return False
-        return True
+        return self._has_room(exchange)
+
+    def grow(self, exchange: Exchange, size: int) -> bool:
+        """A body has turned out larger than its head said, which of a chunked one says nothing. False: as :meth:`admit`."""
+        self.inflight_bytes += size - exchange.reserved
+        exchange.reserved = size
+        return self._has_room(exchange)
 
     def take(self, exchange: Exchange, body: bytes) -> None:
         """Store what the body holds, and answer when that is on disk. The client may have gone meanwhile."""
@@ -127,6 +130,12 @@ class Door:
         self.counts.failed += 1
         self.inflight_bytes -= exchange.reserved
         exchange.reserved = 0
+
+    def _has_room(self, exchange: Exchange) -> bool:
+        if self.inflight_bytes <= self._settings.max_inflight_bytes:
+            return True
+        self.refuse(exchange, Busy("Too many requests are in flight.", retry_after=1))
+        return False
 
     def _store(self, exchange: Exchange, body: bytes, source: Source) -> None:
         caller = Caller(source.id, self._address(exchange), exchange.client_side)

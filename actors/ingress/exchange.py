@@ -20,8 +20,8 @@ PATHS: Final = {
     "/v1/import": ("batch", False),
     "/v1/set": ("set", False),
 }
-"""Path → what is sent there (a type of call, ``batch``, or ``set`` for objects), and whether only browsers and phones send there. With and without a
-slash at the end (contract, section 1.1)."""
+"""Path → what is sent there (a type of call, ``batch``, or ``set`` for objects), and whether only browsers and phones
+send there. With and without a slash at the end (contract, section 1.1)."""
 PATHS.update({f"{path}/": meant for path, meant in list(PATHS.items())})
 
 

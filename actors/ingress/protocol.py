@@ -15,6 +15,7 @@ import asyncio
 from http import HTTPStatus
 from typing import Any, Final, cast
 
+import structlog
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from actors.ingress.answers import OK, Headers, error_body
@@ -25,6 +26,8 @@ from segment_do.errors import Busy, MalformedBody
 from segment_do.settings import IngressSettings
 
 __all__ = ["IDLE_SECONDS", "TrackingProtocol", "sweep"]
+
+log = structlog.get_logger(__name__)
 
 IDLE_SECONDS: Final = 75.0
 _DISCARDED_BODIES: Final = 8
@@ -132,8 +135,10 @@ class TrackingProtocol(HttpToolsProtocol):
         elif exchange.size > self._settings.max_body_bytes:
             exchange.parts = []
             self._door.refuse(exchange, body_too_large(self._settings.max_body_bytes))
-        else:
+        elif exchange.size <= exchange.reserved or self._door.grow(exchange, exchange.size):
             exchange.parts.append(body)
+        else:
+            exchange.parts = []
 
     def on_message_complete(self) -> None:
         """A request has come whole."""
@@ -239,4 +244,8 @@ async def sweep(connections: set[Any], settings: IngressSettings) -> None:
         await asyncio.sleep(min(1.0, settings.body_timeout_seconds / 10))
         now = loop.time()
         for connection in list(connections):
-            connection.look(now)
+            try:
+                connection.look(now)
+            except Exception:
+                # One connection's trouble must not leave all others without anybody who cuts them off.
+                log.exception("a connection could not be looked after")

@@ -89,7 +89,8 @@ class TrackingApp:
                 self._door.leave(exchange)
                 raise
             else:
-                self._door.take(exchange, body)
+                if len(body) <= exchange.reserved or self._door.grow(exchange, len(body)):
+                    self._door.take(exchange, body)
         await send_answer(send, *await exchange.answered)
 
     async def _pixel(self, exchange: _Awaited, scope: Scope, send: Send) -> None:

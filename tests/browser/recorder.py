@@ -12,9 +12,11 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
+
+from tests.browser.serving import serving
 
 CUT = "cut"
 """An answer: the request is read, kept, and the connection closed without a word."""
@@ -135,21 +137,6 @@ def recording() -> Iterator[Recorder]:
         def log_message(self, *_: object) -> None:
             pass
 
-    class Server(ThreadingHTTPServer):
-        daemon_threads = True
-        request_queue_size = 64
-
-        def handle_error(self, request: Any, client_address: Any) -> None:
-            pass  # pages that go away are part of the tests
-
-    server = Server(("127.0.0.1", 0), Handler)
-    recorder.host = f"127.0.0.1:{server.server_address[1]}"
-    recorder.url = f"http://{recorder.host}"
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    try:
+    with serving(Handler) as recorder.host:
+        recorder.url = f"http://{recorder.host}"
         yield recorder
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()

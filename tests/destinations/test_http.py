@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 import socket
 import ssl
-import subprocess
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from socket import gaierror
@@ -17,6 +15,7 @@ import pytest
 from destinations.base import Outcome, Request
 from destinations.http import Http
 from segment_do.settings import DeliverySettings
+from tests.certificates import make_certificate
 from tests.destinations.receiver import HANG, RESET, Answer, Got, Receiver, raw_server
 
 
@@ -322,21 +321,12 @@ async def test_slow_look_up_holds_up_nobody_else() -> None:
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    if shutil.which("openssl") is None:
-        pytest.skip("no openssl to make a certificate with")
-    folder = tmp_path_factory.mktemp("tls")
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
-         "-keyout", "key.pem", "-out", "cert.pem", "-days", "2", "-subj", "/CN=hook.test",
-         "-addext", "subjectAltName=DNS:hook.test"],
-        cwd=folder, check=True, capture_output=True,
-    )  # fmt: skip
-    return folder
+    return make_certificate(tmp_path_factory.mktemp("tls"), "hook", "hook.test")[0]
 
 
 def serving(certificate: Path) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate / "cert.pem", certificate / "key.pem")
+    context.load_cert_chain(certificate, certificate.with_suffix(".key"))
     return context
 
 
@@ -345,7 +335,7 @@ async def test_tls_is_checked_against_the_name(certificate: Path) -> None:
     asked: list[str | None] = []
     context = serving(certificate)
     context.sni_callback = lambda _socket, name, _context: asked.append(name)
-    trust = ssl.create_default_context(cafile=str(certificate / "cert.pem"))
+    trust = ssl.create_default_context(cafile=certificate)
     http = Http(
         settings(allow_private_addresses=False),
         resolve=answering("127.0.0.1"),

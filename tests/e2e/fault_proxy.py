@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import gzip
 import json
-import threading
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any, Final
 
 import httpx
+
+from tests.browser.serving import serving
 
 __all__ = ["CUT", "NO_CORS", "FaultProxy", "Seen", "fault_proxy"]
 
@@ -40,12 +41,6 @@ class FaultProxy:
     host: str = ""
     faults: deque[Any] = field(default_factory=deque)
     seen: list[Seen] = field(default_factory=list)
-    changed: threading.Condition = field(default_factory=threading.Condition)
-
-    def wait_seen(self, count: int) -> None:
-        """Return when so many POSTs have come; the bound is for a test that fails."""
-        with self.changed:
-            assert self.changed.wait_for(lambda: len(self.seen) >= count, 20), self.seen
 
     def attempts(self) -> dict[str, list[str | None]]:
         """``X-Retry-Count`` of each time a message was sent, by its id."""
@@ -77,9 +72,7 @@ def fault_proxy(platform: str) -> Iterator[FaultProxy]:
             body = json.loads(gzip.decompress(raw) if self.headers.get("Content-Encoding") == "gzip" else raw)
             ids = tuple(event["messageId"] for event in body.get("batch", [body]))
             fault = proxy.faults.popleft() if proxy.faults else None
-            with proxy.changed:
-                proxy.seen.append(Seen(self.path, self.headers.get("X-Retry-Count"), ids))
-                proxy.changed.notify_all()
+            proxy.seen.append(Seen(self.path, self.headers.get("X-Retry-Count"), ids))
             if isinstance(fault, tuple):
                 origin = self.headers.get("Origin")
                 opened = {_CORS[0]: origin, _CORS[1]: "true", _CORS[2]: "Retry-After"} if origin else {}
@@ -111,22 +104,7 @@ def fault_proxy(platform: str) -> Iterator[FaultProxy]:
         def log_message(self, *_: object) -> None:
             pass
 
-    class Server(ThreadingHTTPServer):
-        daemon_threads = True
-        request_queue_size = 64
-
-        def handle_error(self, request: Any, client_address: Any) -> None:
-            pass  # clients that go away are part of the tests
-
-    server = Server(("127.0.0.1", 0), Handler)
-    proxy.host = f"127.0.0.1:{server.server_address[1]}"
-    proxy.url = f"http://{proxy.host}"
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    try:
+    with serving(Handler) as proxy.host:
+        proxy.url = f"http://{proxy.host}"
         yield proxy
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
-        upstream.close()
+    upstream.close()

@@ -5,15 +5,13 @@ from __future__ import annotations
 import asyncio
 import shutil
 import subprocess
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from segment_do.settings import BrowserSettings
-from tests.actors.inprocess import RunningPath, path
+from tests.actors.inprocess import path
 from tests.browser.chromium import Chromium, Visitor
 from tests.browser.conftest import BROWSER, HERE, THEIRS, installed
 from tests.browser.recorder import Recorder, recording
@@ -174,34 +172,18 @@ SNIPPET = """
 """
 
 
-def in_a_thread(home: Path, browser: BrowserSettings, work: Callable[[RunningPath], Any]) -> Any:
-    """An ingress with these settings in a loop of its own, while ``work`` blocks in this thread."""
-
-    async def run() -> Any:
-        async with path(home, browser=browser) as running:
-            return await asyncio.to_thread(work, running)
-
-    assert threading.current_thread() is threading.main_thread()
-    return asyncio.run(run())
-
-
-def test_the_classic_snippet_loads_analytics_next_from_here(tmp_path: Path, chromium: Chromium, site: Recorder) -> None:
+async def test_the_classic_snippet_loads_analytics_next_from_here(
+    tmp_path: Path, chromium: Chromium, site: Recorder
+) -> None:
     """With the official bundle in `browser.script_directory`: script, chunks, settings and events, all from this host."""
-
-    def work(running: RunningPath) -> None:
-        page = site.serve("/", f"<!doctype html><title>A page</title><script>{SNIPPET % {'url': running.url}}</script>")
+    async with path(tmp_path, browser=BrowserSettings(script_directory=THEIRS)) as running:
+        script = SNIPPET % {"url": running.url}
+        page = site.serve("/", f"<!doctype html><title>A page</title><script>{script}</script>")
         visitor = Visitor(chromium)
-        opened = visitor.page(page)
-        opened.until("window.analytics && window.analytics.initialized === true")
-        asyncio.run(all_are_logged(running))
-        assert visitor.hosts() <= {running.url.removeprefix("http://"), site.host}
-        assert visitor.errors() == []
-        visitor.close()
-
-    async def all_are_logged(running: RunningPath) -> None:
-        async with asyncio.timeout(20):
-            while running.hub.end < 6:
-                await asyncio.sleep(0)
-        assert running.hub.end == 6
-
-    in_a_thread(tmp_path, BrowserSettings(script_directory=THEIRS), work)
+        await asyncio.to_thread(visitor.page, page)  # the driver blocks; the path goes on beside it
+        records = await running.logged(6)
+        assert sorted(record.type for record in records) == TYPES
+        hosts, errors = await asyncio.to_thread(visitor.hosts), await asyncio.to_thread(visitor.errors)
+        await asyncio.to_thread(visitor.close)
+        assert hosts <= {running.url.removeprefix("http://"), site.host}
+        assert errors == []

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-import subprocess
 from pathlib import Path
 
 import httpx
@@ -14,26 +13,12 @@ from actors.ingress.certificates import follow_certificates, server_context
 from segment_do.errors import SettingsError
 from segment_do.settings import TlsSettings
 from tests.actors.inprocess import path
-
-
-def certificate(folder: Path, name: str) -> tuple[Path, Path]:
-    """A certificate for 127.0.0.1 and its key, as PEM files; ``name`` is its common name."""
-    made, key = folder / f"{name}.pem", folder / f"{name}.key"
-    subprocess.run(
-        [
-            *("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"),
-            *("-days", "2", "-subj", f"/CN={name}", "-addext", "subjectAltName=IP:127.0.0.1"),
-            *("-keyout", str(key), "-out", str(made)),
-        ],
-        check=True,
-        capture_output=True,
-    )
-    return made, key
+from tests.certificates import make_certificate
 
 
 async def test_the_same_door_behind_tls(tmp_path: Path) -> None:
     """Tracking and settings over HTTPS; settings fetched there say https; the plain port goes on."""
-    made, key = certificate(tmp_path, "first")
+    made, key = make_certificate(tmp_path, "first", "127.0.0.1")
     async with path(tmp_path / "home", tls=TlsSettings(certificate=made, key=key, port=0)) as running:
         url = f"https://127.0.0.1:{running.replica.tls_port}"
         async with httpx.AsyncClient(base_url=url, verify=ssl.create_default_context(cafile=made)) as client:
@@ -47,7 +32,7 @@ async def test_the_same_door_behind_tls(tmp_path: Path) -> None:
 
 async def test_a_renewed_certificate_is_taken_without_a_restart(tmp_path: Path) -> None:
     """New connections get the new one; files that do not fit leave the old one in place."""
-    made, key = certificate(tmp_path, "first")
+    made, key = make_certificate(tmp_path, "first", "127.0.0.1")
     settings = TlsSettings(certificate=made, key=key, port=0)
     context = server_context(settings)
     assert context is not None
@@ -63,7 +48,7 @@ async def test_a_renewed_certificate_is_taken_without_a_restart(tmp_path: Path) 
         made.write_text("half of a certif")
         for _ in range(5):
             assert await asyncio.to_thread(shown) == first
-        renewed, renewed_key = certificate(tmp_path, "second")
+        renewed, renewed_key = make_certificate(tmp_path, "second", "127.0.0.1")
         renewed.replace(made)
         renewed_key.replace(key)
         async with asyncio.timeout(20):
@@ -78,8 +63,8 @@ async def test_a_renewed_certificate_is_taken_without_a_restart(tmp_path: Path) 
 
 def test_what_does_not_fit_is_said_at_the_start(tmp_path: Path) -> None:
     """A missing file, half of a pair, a key of another certificate: a sentence that names the files."""
-    made, key = certificate(tmp_path, "one")
-    _other, other_key = certificate(tmp_path, "two")
+    made, key = make_certificate(tmp_path, "one", "127.0.0.1")
+    _other, other_key = make_certificate(tmp_path, "two", "127.0.0.1")
     for settings in (
         TlsSettings(certificate=made),
         TlsSettings(certificate=made, key=tmp_path / "nothing"),

@@ -176,6 +176,47 @@ async def test_a_body_that_never_ends_is_refused_and_then_cut_off(tmp_path: Path
         assert running.replica.door.inflight_bytes == 0
 
 
+async def test_bodies_without_a_length_are_counted_as_they_come(tmp_path: Path) -> None:
+    """What a chunked body does not announce counts all the same: together they cannot pass the bound on bytes in flight."""
+    ingress = IngressSettings(max_body_bytes=100_000, max_inflight_bytes=120_000)
+    async with path(tmp_path, ingress=ingress) as running, connected(running) as one, connected(running) as two:
+        head = b"POST /v1/batch HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n"
+        part = b"10000\r\n" + b"x" * 65_536 + b"\r\n"
+        door = running.replica.door
+        one.writer.write(head + part)
+        async with asyncio.timeout(10.0):
+            while door.inflight_bytes < 65_536:
+                await asyncio.sleep(0)
+        two.writer.write(head + part)
+        status, headers, body = await two.answer()
+        assert (status, json.loads(body)["code"], headers["retry-after"]) == (429, "busy", "1")
+        assert door.inflight_bytes <= 120_000
+        one.writer.write(b"0\r\n\r\n")
+        assert (await one.answer())[0] == 401  # read to its end, and it has no key
+        assert door.inflight_bytes == 0
+
+
+async def test_one_connections_trouble_leaves_the_others_looked_after() -> None:
+    """The sweep goes on past a connection that fails."""
+    looked = asyncio.Event()
+
+    class Broken:
+        def look(self, _now: float) -> None:
+            raise RuntimeError("its transport is gone")
+
+    class Sound:
+        def look(self, _now: float) -> None:
+            looked.set()
+
+    settings = IngressSettings(body_timeout_seconds=0.01)
+    sweeping = asyncio.create_task(protocol.sweep({Broken(), Sound()}, settings))
+    for _ in range(2):
+        looked.clear()
+        async with asyncio.timeout(5.0):
+            await looked.wait()
+    sweeping.cancel()
+
+
 async def test_connections_have_a_bound(tmp_path: Path) -> None:
     """Beyond it: 429, to try again, and the connection ends; those that are there go on."""
     async with (
