@@ -27,6 +27,7 @@ from segment_do.identity import Profile
 from segment_do.oauth import App
 from segment_do.settings import Settings
 from segment_do.version import __version__
+from segment_do.webhooks import WebhookConfig
 
 __all__ = ["ActorPlatform"]
 
@@ -117,6 +118,11 @@ class ActorPlatform:
     async def require_oauth(self, source_id: str, required: bool) -> Source:
         """See the control store."""
         source: Source = await self._control("require_oauth", source_id, required)
+        return source
+
+    async def set_webhook(self, source_id: str, webhook: WebhookConfig | None) -> Source:
+        """See the control store."""
+        source: Source = await self._control("set_webhook", source_id, webhook)
         return source
 
     async def oauth_apps(self, source_id: str) -> list[App]:

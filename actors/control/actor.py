@@ -14,6 +14,7 @@ from actors.naming import CONTROL, NAMESPACE
 from actors.process import freeze_imports
 from segment_do.oauth import App, Redemptions
 from segment_do.settings import Settings
+from segment_do.webhooks import WebhookConfig
 
 __all__ = ["ControlActor", "make_control"]
 
@@ -56,6 +57,10 @@ class ControlActor:
     async def require_oauth(self, source_id: str, required: bool) -> Source:
         """See the store."""
         return await self._store.require_oauth(source_id, required)
+
+    async def set_webhook(self, source_id: str, webhook: WebhookConfig | None) -> Source:
+        """See the store."""
+        return await self._store.set_webhook(source_id, webhook)
 
     async def oauth_apps(self, source_id: str) -> list[App]:
         """See the store."""

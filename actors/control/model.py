@@ -7,6 +7,8 @@ import unicodedata
 
 import msgspec
 
+from segment_do.webhooks import WebhookConfig
+
 __all__ = ["Source", "slug"]
 
 
@@ -20,9 +22,15 @@ class Source(msgspec.Struct, frozen=True, rename="camel"):
     created_at: str
     require_oauth: bool = False
     """Whether its bare write key is refused: events then need an access token beside it."""
+    webhook: WebhookConfig | None = None
+    """What becomes of calls to ``/webhooks/{id}``; None: nothing, it takes none."""
 
     def __repr__(self) -> str:  # the write key stays out of logs
         return f"Source(id={self.id!r}, name={self.name!r}, identity={self.identity!r})"
+
+    def __rich_repr__(self) -> list[tuple[str, str]]:
+        # msgspec gives every struct this method, with all its fields; rich prints what it returns.
+        return [("id", self.id), ("name", self.name), ("identity", self.identity)]
 
 
 def slug(name: str) -> str:

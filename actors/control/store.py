@@ -21,6 +21,7 @@ from actors.control.oauth import OAuthApps, Statement
 from destinations.base import DestinationConfig
 from segment_do.errors import Conflict, InvalidRequest, NotFound
 from segment_do.oauth import App
+from segment_do.webhooks import WebhookConfig
 
 __all__ = ["ControlStore"]
 
@@ -33,12 +34,16 @@ CREATE TABLE IF NOT EXISTS destinations (
     id TEXT PRIMARY KEY, type TEXT NOT NULL, source_id TEXT, name TEXT NOT NULL, settings TEXT NOT NULL,
     enabled INTEGER NOT NULL, created_at INTEGER NOT NULL
 ) STRICT;
+CREATE TABLE IF NOT EXISTS webhooks (
+    source_id TEXT PRIMARY KEY REFERENCES sources (id) ON DELETE CASCADE, kind TEXT NOT NULL, settings TEXT NOT NULL
+) STRICT;
 CREATE TABLE IF NOT EXISTS meta (version INTEGER NOT NULL) STRICT;
 INSERT INTO meta SELECT 0 WHERE NOT EXISTS (SELECT 1 FROM meta);
 """
 _SOURCES = """
-SELECT id, name, identity, write_key, created_at, EXISTS (SELECT 1 FROM oauth_required WHERE source_id = sources.id)
-FROM sources
+SELECT id, name, identity, write_key, sources.created_at,
+    EXISTS (SELECT 1 FROM oauth_required WHERE source_id = sources.id), kind, settings
+FROM sources LEFT JOIN webhooks ON webhooks.source_id = sources.id
 """
 _LONGEST_NAME = 200
 
@@ -83,7 +88,7 @@ class ControlStore:
 
     async def sources(self) -> list[Source]:
         """All sources, oldest first."""
-        rows = await self._database.execute_fetchall(f"{_SOURCES} ORDER BY created_at, id")
+        rows = await self._database.execute_fetchall(f"{_SOURCES} ORDER BY sources.created_at, id")
         return [_source(row) for row in rows]
 
     async def source(self, source_id: str) -> Source:
@@ -151,6 +156,23 @@ class ControlStore:
         """
         await self.source(source_id)
         await self.oauth.require(source_id, required)
+        return await self.source(source_id)
+
+    async def set_webhook(self, source_id: str, webhook: WebhookConfig | None) -> Source:
+        """Let a source take a webhook's calls, in place of any it took before, or no more (None).
+
+        Raises:
+            NotFound: there is none of this id.
+        """
+        async with self._writing:
+            await self.source(source_id)
+            if webhook is None:
+                await self._change(("DELETE FROM webhooks WHERE source_id = ?", (source_id,)))
+            else:
+                settings = msgspec.json.encode(webhook.settings).decode()
+                await self._change(
+                    ("INSERT OR REPLACE INTO webhooks VALUES (?, ?, ?)", (source_id, webhook.kind, settings))
+                )
         return await self.source(source_id)
 
     async def oauth_apps(self, source_id: str) -> list[App]:
@@ -251,8 +273,9 @@ class ControlStore:
 
 
 def _source(row: Any) -> Source:
-    source_id, name, identity, write_key, created_at, require_oauth = row
-    return Source(source_id, name, identity, write_key, created_at, bool(require_oauth))
+    source_id, name, identity, write_key, created_at, require_oauth, kind, settings = row
+    webhook = None if kind is None else WebhookConfig(kind, msgspec.json.decode(settings))
+    return Source(source_id, name, identity, write_key, created_at, bool(require_oauth), webhook)
 
 
 def _usable(what: str, given: str) -> str:

@@ -105,19 +105,17 @@ def later(error: SegmentDoError) -> Headers:
     return [(b"retry-after", seconds), (b"x-ratelimit-reset", seconds)]
 
 
-def accepted_body(refused: list[Refused]) -> bytes:
-    """Segment's answer; with what was set aside, where something was."""
-    if not refused:
+def accepted_body(refused: list[Refused], more: dict[str, Any] | None = None) -> bytes:
+    """Segment's answer; with what was set aside, where something was, and what else there is to tell."""
+    if not refused and not more:
         return OK
-    return msgspec.json.encode(
-        {
-            "success": True,
-            "rejected": [
-                {"index": one.position, "messageId": one.message_id, "code": one.code, "message": one.message}
-                for one in refused
-            ],
-        }
-    )
+    told: dict[str, Any] = {"success": True, **(more or {})}
+    if refused:
+        told["rejected"] = [
+            {"index": one.position, "messageId": one.message_id, "code": one.code, "message": one.message}
+            for one in refused
+        ]
+    return msgspec.json.encode(told)
 
 
 def cors(origin: bytes, requested_headers: bytes | None = None) -> Headers:

@@ -21,13 +21,14 @@ from starlette.exceptions import HTTPException
 from actors.control.model import Source
 from actors.ingress.answers import error_body, status_of
 from actors.ingress.oauth_api import OAuthPlatform, add_oauth_paths
+from actors.ingress.webhook_api import WebhookPlatform, add_webhook_paths
 from segment_do.errors import Busy, InvalidRequest, NotFound, NotReady, SegmentDoError, Unauthorized, Unavailable
 from segment_do.version import __version__
 
 __all__ = ["Platform", "control_api"]
 
 
-class Platform(OAuthPlatform, Protocol):
+class Platform(OAuthPlatform, WebhookPlatform, Protocol):
     """What stands behind the API. The real one calls actors; see ``actors/platform.py``."""
 
     async def ready(self) -> None:
@@ -37,7 +38,6 @@ class Platform(OAuthPlatform, Protocol):
         """Prometheus text."""
 
     async def status(self) -> dict[str, Any]: ...
-    async def sources(self) -> list[Source]: ...
     async def create_source(self, name: str, identity: str | None, ensure: bool) -> Source: ...
     async def rotate_source(self, source_id: str) -> Source: ...
     async def require_oauth(self, source_id: str, required: bool) -> Source: ...
@@ -145,6 +145,7 @@ def control_api(platform: Platform, token: str) -> FastAPI:
         return {"deleted": source_id}
 
     add_oauth_paths(api, platform, guarded)
+    add_webhook_paths(api, platform, guarded)
 
     @api.get("/api/destinations", dependencies=guarded)
     async def destinations() -> dict[str, Any]:
@@ -258,6 +259,7 @@ def _source(source: Source) -> dict[str, Any]:
         "writeKey": source.write_key,
         "createdAt": source.created_at,
         "requireOAuth": source.require_oauth,
+        "webhook": None if source.webhook is None else source.webhook.kind,
     }
 
 

@@ -98,8 +98,7 @@ class Door:
     def take(self, exchange: Exchange, body: bytes) -> None:
         """Store what the body holds, and answer when that is on disk. The client may have gone meanwhile."""
         try:
-            if exchange.encoding is not None:
-                body = self._decoded(body, exchange.encoding)
+            body = self.decoded(exchange, body)
             source = self._known_source(exchange, body)
             if source is None:
                 asking = asyncio.get_running_loop().create_task(self._ask(exchange, body))
@@ -123,13 +122,37 @@ class Door:
         if isinstance(error, Unavailable):
             seconds = str(error.retry_after).encode()
             headers += [(b"retry-after", seconds), (b"x-ratelimit-reset", seconds)]
-        self._answer(exchange, status_of(error), error_body(error), headers)
+        self.answer(exchange, status_of(error), error_body(error), headers)
 
     def leave(self, exchange: Exchange) -> None:
         """The client went away before its body had come; there is nobody to answer."""
         self.counts.failed += 1
         self.inflight_bytes -= exchange.reserved
         exchange.reserved = 0
+
+    def decoded(self, exchange: Exchange, body: bytes) -> bytes:
+        """The body with its content-encoding undone.
+
+        Raises:
+            MalformedBody: it is not what its head says.
+            TooLarge: more comes out than a body may have.
+        """
+        if exchange.encoding is None:
+            return body
+        name = exchange.encoding.strip().lower()
+        if name in (b"gzip", b"x-gzip"):
+            return gunzip(body, max_bytes=self._settings.max_body_bytes)
+        if name in (b"identity", b""):
+            return body
+        raise MalformedBody("The body's content-encoding is not gzip.", code="unsupported_encoding")
+
+    def keep(self, exchange: Exchange, source: Source, intake: Intake, told: dict[str, Any] | None = None) -> None:
+        """Store what was made of a request's body, and answer when that is on disk; ``told`` goes into the answer."""
+        stored = partial(self._stored, exchange, intake.events, intake.refused, told)
+        if intake.events:
+            self._journal.append(source.identity, intake.events, intake.pack, stored)
+        else:
+            stored(None)
 
     def _has_room(self, exchange: Exchange) -> bool:
         if self.inflight_bytes <= self._settings.max_inflight_bytes:
@@ -147,22 +170,26 @@ class Door:
             intake = object_intake(body, caller, received_at, self._new_id)
         else:
             intake = single_intake(body, exchange.kind, caller, received_at, self._new_id, self._limits)
-        stored = partial(self._stored, exchange, intake.events, intake.refused)
-        if intake.events:
-            self._journal.append(source.identity, intake.events, intake.pack, stored)
-        else:
-            stored(None)
+        self.keep(exchange, source, intake)
 
-    def _stored(self, exchange: Exchange, events: int, refused: list[Refused], failed: StorageFailed | None) -> None:
+    def _stored(
+        self,
+        exchange: Exchange,
+        events: int,
+        refused: list[Refused],
+        told: dict[str, Any] | None,
+        failed: StorageFailed | None,
+    ) -> None:
         if failed is not None:
             self.refuse(exchange, failed)
             return
         self.counts.events += events
         self.counts.rejected_events += len(refused)
         origin = exchange.origin
-        self._answer(exchange, 200, accepted_body(refused), cors(origin) if origin is not None else None)
+        self.answer(exchange, 200, accepted_body(refused, told), cors(origin) if origin is not None else None)
 
-    def _answer(self, exchange: Exchange, status: int, body: bytes, headers: Headers | None) -> None:
+    def answer(self, exchange: Exchange, status: int, body: bytes, headers: Headers | None) -> None:
+        """Answer, and let go of the room that was kept for the body."""
         self.inflight_bytes -= exchange.reserved
         exchange.reserved = 0
         exchange.answer(status, body, headers)
@@ -173,7 +200,7 @@ class Door:
             source = await self._source(exchange, body)
             if source is None:
                 self.counts.unknown_keys += 1
-                self._answer(exchange, 200, OK, cors(exchange.origin) if exchange.origin is not None else None)
+                self.answer(exchange, 200, OK, cors(exchange.origin) if exchange.origin is not None else None)
                 return
             self._store(exchange, body, source)
         except Exception as error:  # noqa: BLE001  # told to the client; nothing of it is stored
@@ -215,14 +242,6 @@ class Door:
         if source is not None:
             await self._bearers.admit(source, exchange.authorization)
         return source
-
-    def _decoded(self, body: bytes, encoding: bytes) -> bytes:
-        name = encoding.strip().lower()
-        if name in (b"gzip", b"x-gzip"):
-            return gunzip(body, max_bytes=self._settings.max_body_bytes)
-        if name in (b"identity", b""):
-            return body
-        raise MalformedBody("The body's content-encoding is not gzip.", code="unsupported_encoding")
 
     def _address(self, exchange: Exchange) -> str | None:
         if exchange.forwarded is not None and self._settings.trust_forwarded_for:

@@ -53,6 +53,7 @@ class Keys:
         self._clock = clock
         self._by_key: dict[str, Source] = {}
         self._by_header: dict[bytes, Source] = {}
+        self._by_id: dict[str, Source] = {}
         self._apps: dict[str, App] = {}
         self._version = -1
         self._refreshed_at = -1e9
@@ -95,6 +96,18 @@ class Keys:
                 if source := self._by_key.get(key):
                     return source
         return None
+
+    async def webhook_source(self, source_id: str) -> Source | None:
+        """The source of this id, asking the control actor before saying None, or that it takes no webhook.
+
+        Raises:
+            Unavailable: it is not known here and the control actor cannot be reached.
+        """
+        source = self._by_id.get(source_id)
+        if source is None or source.webhook is None:
+            await self._refresh()
+            source = self._by_id.get(source_id)
+        return source
 
     async def app(self, app_id: str, kid: str) -> App | None:
         """An OAuth app, asking the control actor before saying that there is none, or that it has no such key.
@@ -143,6 +156,7 @@ class Keys:
         self._version = found.version
         self._by_key = {source.write_key: source for source in found.sources}
         self._by_header = {}
+        self._by_id = {source.id: source for source in found.sources}
         self._apps = {app.id: app for app in found.apps}
 
 

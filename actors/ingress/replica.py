@@ -25,6 +25,7 @@ from actors.ingress.metrics import metrics_text
 from actors.ingress.port import open_socket
 from actors.ingress.token import TokenEndpoint
 from actors.ingress.tracking_app import TrackingApp
+from actors.ingress.webhooks import WebhookApp
 from segment_do.errors import NotReady, SegmentDoError
 from segment_do.settings import Settings
 
@@ -62,10 +63,12 @@ class Replica:
         self.dispatcher = Dispatcher(apply, name_for)
         self.journal = Journal(settings.paths.journal, settings.journal, self._dispatch)
         secret = settings.paths.ensure_oauth_secret()
-        self.door = Door(settings.ingress, self.keys, self.journal, Bearers(self.keys, secret))
+        bearers = Bearers(self.keys, secret)
+        self.door = Door(settings.ingress, self.keys, self.journal, bearers)
         api = control_api(platform, settings.paths.ensure_token())
         self.tokens = TokenEndpoint(settings, self.keys, secret, platform.redeem, api)
-        self.app = Cdn(settings.browser, self.keys, TrackingApp(settings.ingress, self.door, self.tokens))
+        self.webhooks = WebhookApp(settings.ingress, self.door, self.keys, bearers, self.tokens)
+        self.app = Cdn(settings.browser, self.keys, TrackingApp(settings.ingress, self.door, self.webhooks))
 
     async def start(self) -> None:
         """Open the ports, follow the keys, look for journals of dead replicas.
@@ -96,6 +99,7 @@ class Replica:
         for task in (*self._tasks, *self._serving):
             task.cancel()
         await self.dispatcher.close()
+        await self.webhooks.close()
         self.journal.close()
         log.info("replica stopped", drained=drained)
 

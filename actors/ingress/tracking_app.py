@@ -6,15 +6,15 @@ own HTTP door uses it for everything.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, Final
 from urllib.parse import parse_qsl
 
-from actors.ingress.answers import OK, Headers, Send, cors, error_body, send_answer, status_of
+from actors.ingress.answers import OK, Send, cors, error_body, send_answer, status_of
+from actors.ingress.awaited import AwaitedExchange, admitted_body
 from actors.ingress.body import ClientGone, Receive, read_body
 from actors.ingress.door import Door
-from actors.ingress.exchange import PATHS, Exchange
+from actors.ingress.exchange import PATHS
 from segment_do.errors import MalformedBody, SegmentDoError
 from segment_do.events.pixel import GIF, pixel_event
 from segment_do.settings import IngressSettings
@@ -23,7 +23,6 @@ __all__ = ["TrackingApp"]
 
 Scope = MutableMapping[str, Any]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
-_Answer = tuple[int, bytes, Headers | None]
 
 _TELEMETRY: Final = frozenset({"/v1/m", "/v1/m/"})
 _PIXELS: Final = {
@@ -31,21 +30,6 @@ _PIXELS: Final = {
     for name in ("track", "identify", "page", "screen", "group", "alias")
     for slash in ("", "/", ".gif")
 }
-
-
-class _Awaited(Exchange):
-    """Its answer is waited for."""
-
-    __slots__ = ("answered",)
-
-    def __init__(self, kind: str, client_side: bool, scope: Scope) -> None:
-        client = scope["client"][0] if scope.get("client") else None
-        super().__init__(kind, client_side, client, scope["headers"])
-        self.answered: asyncio.Future[_Answer] = asyncio.get_running_loop().create_future()
-
-    def answer(self, status: int, body: bytes, headers: Headers | None) -> None:
-        if not self.answered.done():  # its client may have gone
-            self.answered.set_result((status, body, headers))
 
 
 class TrackingApp:
@@ -61,12 +45,12 @@ class TrackingApp:
         path = scope.get("path", "")
         if meant := PATHS.get(path):
             if scope["method"] == "POST":
-                await self._track(_Awaited(*meant, scope), scope, receive, send)
+                await self._track(AwaitedExchange(*meant, scope), scope, receive, send)
             else:
                 await answer_others(scope, send, "POST, OPTIONS")
         elif kind := _PIXELS.get(path):
             if scope["method"] in ("GET", "HEAD"):
-                await self._pixel(_Awaited(kind, True, scope), scope, send)
+                await self._pixel(AwaitedExchange(kind, True, scope), scope, send)
             else:
                 await answer_others(scope, send, "GET, HEAD, OPTIONS")
         elif path in _TELEMETRY:
@@ -74,26 +58,18 @@ class TrackingApp:
         else:
             await self._elsewhere(scope, receive, send)
 
-    async def _track(self, exchange: _Awaited, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _track(self, exchange: AwaitedExchange, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["query_string"]:
             exchange.key = _query_key(scope["query_string"])
-        if self._door.admit(exchange):
-            try:
-                body = await self._read(receive)
-            except SegmentDoError as error:
-                self._door.refuse(exchange, error)
-            except ClientGone:
-                self._door.leave(exchange)
-                return
-            except asyncio.CancelledError:
-                self._door.leave(exchange)
-                raise
-            else:
-                if len(body) <= exchange.reserved or self._door.grow(exchange, len(body)):
-                    self._door.take(exchange, body)
+        try:
+            body = await admitted_body(self._door, exchange, receive, self._settings)
+        except ClientGone:
+            return
+        if body is not None:
+            self._door.take(exchange, body)
         await send_answer(send, *await exchange.answered)
 
-    async def _pixel(self, exchange: _Awaited, scope: Scope, send: Send) -> None:
+    async def _pixel(self, exchange: AwaitedExchange, scope: Scope, send: Send) -> None:
         """Whatever comes of it, the page sees a point: an image that does not load is a mark on somebody's page."""
         query = scope["query_string"]
         exchange.length = len(query)

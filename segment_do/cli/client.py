@@ -103,6 +103,10 @@ class Client:
         """``POST`` a JSON object; the answer decoded."""
         return _decoded(self.ask("POST", path, body=msgspec.json.encode(told or {})))
 
+    def put(self, path: str, told: Mapping[str, Any]) -> dict[str, Any]:
+        """``PUT`` a JSON object; the answer decoded."""
+        return _decoded(self.ask("PUT", path, body=msgspec.json.encode(told)))
+
     def patch(self, path: str, told: Mapping[str, Any]) -> dict[str, Any]:
         """``PATCH`` with a JSON object; the answer decoded."""
         return _decoded(self.ask("PATCH", path, body=msgspec.json.encode(told)))

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from segment_do.cli import oauth
+from segment_do.cli import oauth, webhooks
 from segment_do.cli.client import connect, path_part
 from segment_do.cli.options import HomeOption, JsonOption
 from segment_do.cli.output import note, print_json, print_table, print_text
@@ -15,6 +15,7 @@ __all__ = ["app"]
 
 app = typer.Typer(no_args_is_help=True, help="Where events come from, and their write keys.")
 app.add_typer(oauth.app, name="oauth")
+app.add_typer(webhooks.app, name="webhook")
 
 _SourceId = Annotated[str, typer.Argument(metavar="ID", help="Id of the source, as `sources list` shows it.")]
 

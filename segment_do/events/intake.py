@@ -10,7 +10,7 @@ a batch, messageId of at most 100 characters, one of userId and anonymousId).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -20,7 +20,17 @@ from segment_do.events.record import REJECTED, Record, encode_record
 from segment_do.events.repair import repair_text, split_batch
 from segment_do.events.timestamps import corrected, parse_time
 
-__all__ = ["TYPES", "Caller", "Intake", "Limits", "Refused", "batch_intake", "body_write_key", "single_intake"]
+__all__ = [
+    "TYPES",
+    "Caller",
+    "Intake",
+    "Limits",
+    "Refused",
+    "batch_intake",
+    "body_write_key",
+    "made_intake",
+    "single_intake",
+]
 
 TYPES: Final = frozenset({"track", "identify", "page", "screen", "group", "alias"})
 
@@ -164,14 +174,33 @@ def batch_intake(body: bytes, caller: Caller, received_at: int, new_id: Callable
             event = _merged(raw, shared) if shared else bytes(raw)
             _check_size(len(event), limits)
             rows.append(_record(event, None, sent_at, caller, received_at, new_id))
-        except InvalidEvent as error:
-            row, refused = _set_aside(index, bytes(raw), error, caller, received_at, new_id)
+        except _REFUSED as error:
+            row, refused = _set_aside(index, bytes(raw), _told(error), caller, received_at, new_id)
             rows.append(row)
             if len(refusals) < _MOST_REFUSALS_TOLD:
                 refusals.append(refused)
-        except _UNREADABLE as error:
-            unreadable = InvalidEvent(f"The event cannot be read: {_reason(error)}.", code="malformed_event")
-            row, refused = _set_aside(index, bytes(raw), unreadable, caller, received_at, new_id)
+    return Intake(b"".join(rows), len(rows), refusals)
+
+
+def made_intake(
+    made: Sequence[bytes | tuple[bytes, InvalidEvent]],
+    caller: Caller,
+    received_at: int,
+    new_id: Callable[[], str],
+    limits: Limits,
+) -> Intake:
+    """Events that were made from something else, as JSON; beside them what none could be made of, with its reason."""
+    rows: list[bytes] = []
+    refusals: list[Refused] = []
+    for index, one in enumerate(made):
+        body, reason = (one, None) if isinstance(one, bytes) else one
+        try:
+            if reason is not None:
+                raise reason
+            _check_size(len(body), limits)
+            rows.append(_record(_clean(body), None, None, caller, received_at, new_id))
+        except _REFUSED as error:
+            row, refused = _set_aside(index, body, _told(error), caller, received_at, new_id)
             rows.append(row)
             if len(refusals) < _MOST_REFUSALS_TOLD:
                 refusals.append(refused)
@@ -193,6 +222,7 @@ def body_write_key(body: bytes) -> str | None:
 
 # RecursionError is how the parser says that nesting is too deep for it.
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+_REFUSED = (InvalidEvent, *_UNREADABLE)
 
 
 def _record(
@@ -343,6 +373,12 @@ def _glimpse(body: bytes) -> tuple[str | None, str | None]:
         kind[:100] if isinstance(kind, str) else None,
         message_id[:100] if isinstance(message_id, str) else None,
     )
+
+
+def _told(error: Exception) -> InvalidEvent:
+    if isinstance(error, InvalidEvent):
+        return error
+    return InvalidEvent(f"The event cannot be read: {_reason(error)}.", code="malformed_event")
 
 
 def _malformed(error: Exception) -> MalformedBody:

@@ -31,9 +31,9 @@ class Ran:
         return f"exit {self.code}\n--- stdout\n{self.out}\n--- stderr\n{self.err}"
 
 
-def run(*args: str, stdin: str | bytes | None = None) -> Ran:
+def run(*args: str, stdin: str | bytes | None = None, environment: dict[str, str] | None = None) -> Ran:
     """Run `segment-do` with these arguments in this process."""
-    found = CliRunner().invoke(app, list(args), input=stdin, catch_exceptions=False)
+    found = CliRunner().invoke(app, list(args), input=stdin, env=environment, catch_exceptions=False)
     return Ran(found.exit_code, found.stdout_bytes, found.stderr)
 
 
