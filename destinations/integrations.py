@@ -1,7 +1,7 @@
 """The ``integrations`` object: the sender's own word on which destinations an event is for (spec, common fields).
 
 ``All`` is true unless it says otherwise, and a destination's own name beats it; ``false`` means no, ``true`` or an object
-(options for that destination) means yes. Names are case-sensitive.
+(options for that destination) means yes. Names are case-sensitive. Segment's Go client writes ``all``; it is heard where there is no ``All``.
 """
 
 from __future__ import annotations
@@ -34,4 +34,4 @@ def is_for(payload: bytes, names: Collection[str]) -> bool:
     for name in names:
         if name in integrations:
             return integrations[name] is not False
-    return integrations.get("All") is not False
+    return integrations.get("All", integrations.get("all")) is not False

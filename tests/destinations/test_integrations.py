@@ -24,11 +24,14 @@ from destinations.integrations import is_for
         ({"webhook": False}, True),
         ({"Slack": False}, True),
         ({"All": False, "Slack": True}, False),
+        ({"all": False}, False),
+        ({"all": False, "Webhook": True}, True),
+        ({"all": False, "All": True}, True),
         ("false", True),
     ],
 )
 def test_the_senders_word_counts(integrations: Any, expected: bool) -> None:
-    """All is true by default, a name beats it, names are case-sensitive, an odd value forbids nothing."""
+    """All is true by default, a name beats it, names are case-sensitive but for Go's all, an odd value forbids nothing."""
     payload = json.dumps({"event": "false", "integrations": integrations}).encode()
     assert is_for(payload, ["Webhook", "My hook"]) is expected
 
