@@ -42,9 +42,9 @@ class Chromium:
 class Visitor:
     """A browser context: cookies and storage of its own."""
 
-    def __init__(self, chromium: Chromium) -> None:
+    def __init__(self, chromium: Chromium, *, any_certificate: bool = False) -> None:
         self.chromium = chromium
-        self.id = chromium("context")
+        self.id = chromium("context", anyCertificate=any_certificate)
 
     def page(self, url: str | None = None) -> Page:
         page = Page(self)

@@ -22,8 +22,8 @@ const within = (promise) => {
 };
 
 const commands = {
-  async context() {
-    const context = await browser.newContext();
+  async context({ anyCertificate = false }) {
+    const context = await browser.newContext({ ignoreHTTPSErrors: anyCertificate });
     context.setDefaultTimeout(10_000);
     const known = { context, urls: [], errors: [] };
     context.on("request", (request) => known.urls.push(request.url()));
