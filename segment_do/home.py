@@ -16,7 +16,7 @@ import msgspec
 
 from segment_do.errors import PlatformNotRunning, SettingsError
 
-__all__ = ["Home", "sync_directory", "write_durably"]
+__all__ = ["Home", "folder_name", "sync_directory", "write_durably"]
 
 _SECRET_BYTES: Final = 32
 
@@ -31,6 +31,11 @@ class Home:
     def journal(self) -> Path:
         """Ingress journals, one folder a replica."""
         return self.root / "journal"
+
+    @property
+    def syncs(self) -> Path:
+        """Files uploaded with the bulk Object API, a folder a source, in it a folder a sync."""
+        return self.root / "syncs"
 
     @property
     def log(self) -> Path:

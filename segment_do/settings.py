@@ -110,6 +110,30 @@ class JournalSettings(_Section):
     )
 
 
+class BulkSettings(_Section):
+    """The bulk form of the Object API, see docs/objects.md."""
+
+    max_sessions: Positive = Field(20, description="Open syncs of one source; more are answered 429.")
+    session_seconds: PositiveSeconds = Field(
+        600.0, description="A sync without a call for so long ends and its files are removed, seconds."
+    )
+    max_file_bytes: Positive = Field(512 * 2**20, description="Largest upload, bytes as sent (gzip).")
+    max_unpacked_bytes: Positive = Field(8 * 2**30, description="Largest upload, bytes after gzip is undone.")
+    max_uploads: Positive = Field(8, description="Uploads at a time on one replica; more are answered 429.")
+    upload_timeout_seconds: PositiveSeconds = Field(
+        3_600.0,
+        description="An upload must have arrived by then, seconds; 64 KiB of it in each `ingress.body_timeout_seconds`.",
+    )
+    max_bytes: Positive = Field(
+        16 * 2**30,
+        description="Uploads of all sources that are not stored yet, bytes; at the bound they are answered 429.",
+    )
+    ahead_bytes: Positive = Field(
+        16 * 2**20,
+        description="Journal not yet applied, bytes, above which finished syncs wait so that events go first.",
+    )
+
+
 class IdentitySettings(_Section):
     """Identity actors."""
 
@@ -201,6 +225,7 @@ class Settings(BaseSettings):
     browser: BrowserSettings = BrowserSettings()
     oauth: OAuthSettings = OAuthSettings()
     journal: JournalSettings = JournalSettings()
+    bulk: BulkSettings = BulkSettings()
     identity: IdentitySettings = IdentitySettings()
     queue: QueueSettings = QueueSettings()
     delivery: DeliverySettings = DeliverySettings()
