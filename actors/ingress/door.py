@@ -154,6 +154,31 @@ class Door:
         else:
             stored(None)
 
+    async def source(self, exchange: Exchange, body: bytes = b"") -> Source | None:
+        """The sender's source, asked for where it is not known here; None where an unknown key is to be answered as if it were
+        known.
+
+        Raises:
+            Unauthorized: the key is missing or unknown, or the source wants an access token and there is no good one.
+            Unavailable: nobody knows now.
+        """
+        if not self._keys.loaded:
+            raise NotReady("The platform is starting: write keys are not loaded yet.", retry_after=1)
+        given = [basic_key(exchange.authorization or b""), body_write_key(body), exchange.key]
+        keys = [key for key in given if key]
+        key = keys[0] if keys else None
+        source = await self._keys.resolve(*keys)
+        if source is None and (self._settings.unknown_key == "refuse" or not key):
+            raise Unauthorized(
+                "The write key is missing." if not key else "The write key is not known.",
+                hint="Send it as the user name of Basic authentication or as writeKey in the body;"
+                " `segment-do sources list` shows the keys there are.",
+                code="missing_write_key" if not key else "unknown_write_key",
+            )
+        if source is not None:
+            await self._bearers.admit(source, exchange.authorization)
+        return source
+
     def _has_room(self, exchange: Exchange) -> bool:
         if self.inflight_bytes <= self._settings.max_inflight_bytes:
             return True
@@ -197,7 +222,7 @@ class Door:
     async def _ask(self, exchange: Exchange, body: bytes) -> None:
         """For a key not met before: find the source, then go on."""
         try:
-            source = await self._source(exchange, body)
+            source = await self.source(exchange, body)
             if source is None:
                 self.counts.unknown_keys += 1
                 self.answer(exchange, 200, OK, cors(exchange.origin) if exchange.origin is not None else None)
@@ -223,25 +248,6 @@ class Door:
     def _open_source(self, key: str) -> Source | None:
         source = self._keys.known(key)
         return None if source is None or source.require_oauth else source
-
-    async def _source(self, exchange: Exchange, body: bytes) -> Source | None:
-        """The sender's source; None where an unknown key is to be answered as if it were known."""
-        if not self._keys.loaded:
-            raise NotReady("The platform is starting: write keys are not loaded yet.", retry_after=1)
-        given = [basic_key(exchange.authorization or b""), body_write_key(body), exchange.key]
-        keys = [key for key in given if key]
-        key = keys[0] if keys else None
-        source = await self._keys.resolve(*keys)
-        if source is None and (self._settings.unknown_key == "refuse" or not key):
-            raise Unauthorized(
-                "The write key is missing." if not key else "The write key is not known.",
-                hint="Send it as the user name of Basic authentication or as writeKey in the body;"
-                " `segment-do sources list` shows the keys there are.",
-                code="missing_write_key" if not key else "unknown_write_key",
-            )
-        if source is not None:
-            await self._bearers.admit(source, exchange.authorization)
-        return source
 
     def _address(self, exchange: Exchange) -> str | None:
         if exchange.forwarded is not None and self._settings.trust_forwarded_for:

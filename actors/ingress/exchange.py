@@ -11,7 +11,7 @@ from typing import Final
 
 from actors.ingress.answers import Headers
 
-__all__ = ["PATHS", "Exchange"]
+__all__ = ["PATHS", "UPLOADS", "Exchange"]
 
 _LETTERS: Final = {"t": "track", "i": "identify", "p": "page", "s": "screen", "g": "group", "a": "alias", "b": "batch"}
 PATHS: Final = {
@@ -22,6 +22,8 @@ PATHS: Final = {
 }
 """Path → what is sent there (a type of call, ``batch``, or ``set`` for objects), and whether only browsers and phones
 send there. With and without a slash at the end (contract, section 1.1)."""
+UPLOADS: Final = b"/v0/upload/"
+"""Below it whole files are sent, which take their time."""
 PATHS.update({f"{path}/": meant for path, meant in list(PATHS.items())})
 
 

@@ -4,7 +4,8 @@ A tracking POST needs no ASGI scope, no task and no future: its head and body ar
 answer is one write. Whatever else comes on a connection (the API, preflights, requests sent before the last answer) takes
 uvicorn's own way, in its order.
 
-Bounds: a request must have come whole within ``body_timeout_seconds``, head and body together; an idle connection is closed
+Bounds: a request must have come whole within ``body_timeout_seconds``, head and body together (an upload of the bulk Object API takes
+longer, and its application looks after its time, until it has answered); an idle connection is closed
 after ``IDLE_SECONDS``; of a body that was refused early some is still read, so that the client can finish writing and read
 why, then the connection is closed. One sweep looks after all connections: a timer a request costs more than its parsing.
 """
@@ -21,7 +22,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from actors.ingress.answers import OK, Headers, error_body
 from actors.ingress.body import body_too_large, body_too_slow
 from actors.ingress.door import Door
-from actors.ingress.exchange import PATHS, Exchange
+from actors.ingress.exchange import PATHS, UPLOADS, Exchange
 from segment_do.errors import Busy, MalformedBody
 from segment_do.settings import IngressSettings
 
@@ -50,6 +51,7 @@ class TrackingProtocol(HttpToolsProtocol):
         self._receiving = False
         self._head_bytes = -1
         """Of the head being received; -1 when none is."""
+        self._uploading = False
         self._client: str | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -69,6 +71,8 @@ class TrackingProtocol(HttpToolsProtocol):
         """Cut off what takes too long; ``now`` is the loop's time."""
         waited = now - self._since
         if self._receiving:
+            if self._uploading and not self.cycle.response_complete:
+                return
             if waited > self._settings.body_timeout_seconds:
                 cycle = self._exchange
                 if cycle is None or cycle.whole:  # in the middle of a head, or of a body that is not for the door
@@ -97,6 +101,7 @@ class TrackingProtocol(HttpToolsProtocol):
         self.headers = []
         self.expect_100_continue = False
         self._receiving = True
+        self._uploading = False
         self._head_bytes = 0
         self._since = self.loop.time()
 
@@ -151,6 +156,12 @@ class TrackingProtocol(HttpToolsProtocol):
             parts, exchange.parts = exchange.parts, []
             self._door.take(exchange, parts[0] if len(parts) == 1 else b"".join(parts))
 
+    def on_response_complete(self) -> None:
+        """uvicorn's way: an answer has gone out."""
+        if self._uploading:
+            self._since = self.loop.time()  # for the rest of a file that was refused early
+        super().on_response_complete()
+
     def send_400_response(self, msg: str) -> None:
         """The bytes are no HTTP."""
         body = error_body(MalformedBody(msg, code="malformed_request"))
@@ -192,6 +203,7 @@ class TrackingProtocol(HttpToolsProtocol):
         for name, value in headers:
             super().on_header(name, value)
         super().on_headers_complete()
+        self._uploading = url.startswith(UPLOADS)
 
 
 class _NobodyWaits:

@@ -14,6 +14,10 @@ import structlog
 from actors.identity.activation import unfinished
 from actors.ingress.api import Platform, control_api
 from actors.ingress.bearer import Bearers
+from actors.ingress.bulk.endpoint import BulkEndpoint
+from actors.ingress.bulk.ingest import Ingest
+from actors.ingress.bulk.sessions import Room, Sessions
+from actors.ingress.bulk.store import JournalStore
 from actors.ingress.cdn import Cdn
 from actors.ingress.certificates import follow_certificates, server_context
 from actors.ingress.dispatcher import Apply, Dispatcher
@@ -27,6 +31,7 @@ from actors.ingress.token import TokenEndpoint
 from actors.ingress.tracking_app import TrackingApp
 from actors.ingress.webhooks import WebhookApp
 from segment_do.errors import NotReady, SegmentDoError
+from segment_do.home import sync_directory
 from segment_do.settings import Settings
 
 __all__ = ["Replica"]
@@ -66,7 +71,8 @@ class Replica:
         bearers = Bearers(self.keys, secret)
         self.door = Door(settings.ingress, self.keys, self.journal, bearers)
         api = control_api(platform, settings.paths.ensure_token())
-        self.tokens = TokenEndpoint(settings, self.keys, secret, platform.redeem, api)
+        self.bulk, self.ingest = self._bulk(api)
+        self.tokens = TokenEndpoint(settings, self.keys, secret, platform.redeem, self.bulk)
         self.webhooks = WebhookApp(settings.ingress, self.door, self.keys, bearers, self.tokens)
         self.app = Cdn(settings.browser, self.keys, TrackingApp(settings.ingress, self.door, self.webhooks))
 
@@ -90,11 +96,16 @@ class Replica:
             asyncio.create_task(self._adopt_for_ever(), name="adopt journals"),
             asyncio.create_task(self._wake_unfinished(), name="wake identities"),
         ]
+        self._ingesting = asyncio.create_task(self.ingest.run(), name="store syncs")
 
     async def stop(self) -> None:
         """Stop listening, give the identities what they can take in ten seconds, leave the rest in the journal."""
         self._stop.set()
         await asyncio.wait(self._serving, timeout=10.0)
+        self._ingesting.cancel()
+        await asyncio.wait([self._ingesting])
+        await asyncio.to_thread(self.ingest.close)
+        await asyncio.to_thread(self.bulk.close)
         drained = await self.dispatcher.drained(_DRAIN_SECONDS)
         for task in (*self._tasks, *self._serving):
             task.cancel()
@@ -122,6 +133,9 @@ class Replica:
             "applied_events": self.dispatcher.applied_events,
             "failed_calls": self.dispatcher.failed_calls,
             "adopted_events": self.adopted_events,
+            **{f"bulk_{name}": value for name, value in self.ingest.status().items()},
+            "bulk_parts": self.bulk.parts,
+            "bulk_refused": self.bulk.refused,
             "issued_tokens": self.tokens.issued,
             "refused_tokens": self.tokens.refused,
         }
@@ -129,6 +143,23 @@ class Replica:
     def metrics(self) -> bytes:
         """Prometheus text."""
         return metrics_text(self.status())
+
+    def _bulk(self, elsewhere: Any) -> tuple[BulkEndpoint, Ingest]:
+        settings, root, journals = self._settings, self._settings.paths.syncs, self._settings.paths.journal
+        root.mkdir(exist_ok=True, mode=0o700)
+        sync_directory(root.parent)
+        room = Room(root, settings.bulk.max_bytes, settings.journal.min_free_disk_bytes)
+        ingest = Ingest(
+            root,
+            settings.bulk,
+            room,
+            JournalStore(self.journal, settings.bulk.ahead_bytes),
+            journal=self.journal.folder.name,
+            waiting=lambda name: (journals / name).exists(),
+        )
+        sessions = Sessions(root, settings.bulk, room)
+        waits = settings.ingress.body_timeout_seconds
+        return BulkEndpoint(settings.bulk, waits, self.door, sessions, ingest.wake, elsewhere), ingest
 
     def _serve(self, listening: socket.socket, tls: ssl.SSLContext | None = None) -> asyncio.Task[None]:
         return asyncio.create_task(

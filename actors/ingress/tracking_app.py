@@ -19,7 +19,7 @@ from segment_do.errors import MalformedBody, SegmentDoError
 from segment_do.events.pixel import GIF, pixel_event
 from segment_do.settings import IngressSettings
 
-__all__ = ["TrackingApp"]
+__all__ = ["TrackingApp", "answer_others", "query_key"]
 
 Scope = MutableMapping[str, Any]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
@@ -60,7 +60,7 @@ class TrackingApp:
 
     async def _track(self, exchange: AwaitedExchange, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["query_string"]:
-            exchange.key = _query_key(scope["query_string"])
+            exchange.key = query_key(scope["query_string"])
         try:
             body = await admitted_body(self._door, exchange, receive, self._settings)
         except ClientGone:
@@ -73,7 +73,7 @@ class TrackingApp:
         """Whatever comes of it, the page sees a point: an image that does not load is a mark on somebody's page."""
         query = scope["query_string"]
         exchange.length = len(query)
-        exchange.key = _query_key(query)
+        exchange.key = query_key(query)
         if self._door.admit(exchange):
             try:
                 self._door.take(exchange, pixel_event(query))
@@ -126,7 +126,8 @@ async def answer_others(scope: Scope, send: Send, allowed: str) -> None:
     await send_answer(send, 405, error_body(error), [*headers, (b"allow", allowed.encode())])
 
 
-def _query_key(query: bytes) -> str | None:
+def query_key(query: bytes) -> str | None:
+    """The write key that an address itself carries, if it does."""
     try:
         return dict(parse_qsl(query.decode("latin-1"), max_num_fields=1_000)).get("writeKey")
     except ValueError:
