@@ -1,8 +1,9 @@
-"""Objects on the running platform: set over HTTP, merged in SQL, unseen by destinations."""
+"""Objects on the running platform: set over HTTP or uploaded in bulk, merged in SQL, unseen by destinations."""
 
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
 import time
 from typing import Any
@@ -46,3 +47,49 @@ async def test_objects_reach_sql_and_no_destination(platform: Platform) -> None:
         assert await asyncio.to_thread(platform.sql, counted) == [[3]]
         await receiver.until(lambda: bool(receiver.got))
         assert [json.loads(got.body)["event"] for got in receiver.got] == ["Room Booked"]
+
+
+async def test_a_finished_sync_outlives_its_replica(platform: Platform) -> None:
+    """After the 202 the ingress is killed with -9 while it stores: each line is one change, bad ones are told, and of each
+    object the last line counts."""
+    source = platform.create_source("chain", "chain")
+    key = (source["writeKey"], "")
+    lines = [
+        json.dumps({"id": str(n % 20_000), "collection": "rooms", "properties": {"n": n, "note": "x" * 100}})
+        if n % 10_000
+        else "not an object"
+        for n in range(60_000)
+    ]
+    async with httpx.AsyncClient(base_url=platform.url, auth=key, timeout=30.0) as http:
+        sync = (await http.post("/v0/start")).json()["sync_id"]
+        for first in (0, 30_000):
+            file = gzip.compress("\n".join(lines[first : first + 30_000]).encode())
+            answer = await http.post(f"/v0/upload/{sync}", content=file, headers={"content-encoding": "gzip"})
+            assert answer.status_code == 201, answer.text
+        assert (await http.post(f"/v0/finish/{sync}", json={"error": ""})).status_code == 202
+
+    async def status() -> dict[str, Any]:
+        told: dict[str, Any] = (await asyncio.to_thread(platform.api, "GET", "/api/status"))["ingress"]
+        return told
+
+    begun = time.monotonic() + 30
+    while not (await status())["bulk_objects"] and time.monotonic() < begun:
+        await asyncio.sleep(0)
+    stored = (await status())["bulk_objects"]
+    assert await asyncio.to_thread(platform.kill, "ingress") == 1
+    assert 0 < stored < 59_994, "it was killed too late to show anything"
+    await asyncio.to_thread(platform.wait_ready)
+    counted = (
+        "SELECT (SELECT count(*) FROM object_changes WHERE identity = 'chain'),"
+        " (SELECT count(*) FROM rejected WHERE identity = 'chain'),"
+        " (SELECT count(*) FROM objects WHERE identity = 'chain'),"
+        " (SELECT count(*) FROM objects WHERE identity = 'chain' AND CAST(properties->>'n' AS BIGINT) = 40000 + CAST(id AS BIGINT))"
+    )
+    # Of ids 0 and 10000 every line is a bad one.
+    expected = [[60_000 - 6, 6, 19_998, 19_998]]
+    until = time.monotonic() + 120
+    while (found := await asyncio.to_thread(platform.sql, counted)) != expected and time.monotonic() < until:
+        await asyncio.sleep(0.2)
+    assert found == expected
+    left = [path.name for path in (platform.home / "syncs").rglob("*.gz")]
+    assert left == []

@@ -216,8 +216,8 @@ class Ingest:
     def _must_wait(self, folder: SyncFolder, progress: Progress) -> bool:
         if progress.journal == self._journal or not self._waiting(progress.journal):
             return False
-        since = self._held_up.setdefault(folder.id, time.monotonic())
-        if time.monotonic() - since < _ADOPTION_SECONDS:
+        since = self._held_up.setdefault(folder.id, self._clock())
+        if abs(self._clock() - since) < _ADOPTION_SECONDS:
             return True
         log.warning("a sync goes on although an earlier journal of it was not adopted", sync=folder.id)
         return False

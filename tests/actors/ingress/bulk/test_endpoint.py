@@ -20,8 +20,8 @@ import pytest
 
 from segment_do.events.record import OBJECT, REJECTED
 from segment_do.settings import BulkSettings, IngressSettings, JournalSettings
-from tests.actors.inprocess import RunningPath, path
 from tests.actors.ingress.test_oauth import guarded
+from tests.actors.inprocess import RunningPath, path
 
 
 def lines(first: int, last: int, **properties: Any) -> bytes:
