@@ -104,11 +104,11 @@ class Sessions:
         """
         self._room.look()
         folder = self._root / folder_name(source.id)
-        if not folder.exists():
-            folder.mkdir(exist_ok=True, mode=0o700)
-            sync_directory(self._root)
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(folder, 0o700)
+        sync_directory(self._root)  # also where it was there: whoever made it may have died before this
         with locked(folder / "lock"):
-            self._check_number([SyncFolder(path) for path in folder.iterdir() if _SYNC_ID.fullmatch(path.name)])
+            self._check_number([SyncFolder(folder / name) for name in os.listdir(folder) if _SYNC_ID.fullmatch(name)])
             made = SyncFolder(folder / secrets.token_hex(16))
             made.make(About(source.id, source.identity), self._clock())
         return made.id
@@ -303,6 +303,6 @@ def file_too_large(max_bytes: int) -> TooLarge:
 def _unknown() -> NotFound:
     return NotFound(
         "There is no such sync, or its time is over.",
-        hint="A sync ends ten minutes after its last call unless it is finished; start another one.",
+        hint="A sync that is not finished ends ten minutes (`bulk.session_seconds`) after its last call; start another one.",
         code="unknown_sync",
     )

@@ -13,6 +13,7 @@ import contextlib
 import gzip
 import json
 import os
+import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -136,6 +137,7 @@ class DyingOs:
     def mkdir(self, path: Path, mode: int) -> None:
         self.step("mkdir")
         os.mkdir(path, mode)
+        self._named(Path(path), lambda: shutil.rmtree(path))
 
     def rmdir(self, path: Path) -> None:
         self.step("rmdir")

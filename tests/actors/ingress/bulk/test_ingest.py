@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import shutil
 import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -15,6 +16,7 @@ from actors.ingress.bulk import ingest as ingest_module
 from actors.ingress.bulk.folder import SyncFolder
 from actors.ingress.bulk.ingest import Ingest
 from actors.ingress.bulk.sessions import Room, Sessions
+from segment_do.errors import Conflict, NotFound
 from segment_do.events import bulk
 from segment_do.events.record import Record, decode_pack
 from segment_do.settings import BulkSettings
@@ -166,3 +168,22 @@ async def test_too_many_bad_lines_are_told_once(rig: Rig, monkeypatch: pytest.Mo
     await one.store_finished()
     assert [record.event for record in rig.stored] == ["malformed_object"] * 3 + ["rooms", "too_many_rejected"]
     assert (one.status()["objects"], one.status()["rejectedLines"]) == (1, 5)
+
+
+async def test_a_file_that_comes_too_late_is_no_part(rig: Rig) -> None:
+    """Its sync was finished, or is gone, while it was on its way: no id, no part, and nothing is left of it."""
+    sync_id = rig.calls.start(SOURCE)
+    late = [rig.calls.upload(SOURCE, sync_id) for _ in range(2)]
+    for upload in late:
+        upload.write(gzip.compress(lines(0, 1)))
+    rig.calls.finish(SOURCE, sync_id, "")
+    with pytest.raises(Conflict):
+        late[0].commit()
+    await rig.ingest().store_finished()
+    shutil.rmtree(rig.root / SOURCE.id / sync_id)
+    with pytest.raises(NotFound):
+        late[1].commit()
+    for upload in late:
+        upload.abandon()
+    assert rig.stored == []
+    assert [path.name for path in (rig.root / SOURCE.id).iterdir()] == ["lock"]
