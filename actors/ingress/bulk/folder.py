@@ -24,6 +24,7 @@ from typing import Any, Final, Literal, TypeVar
 
 import msgspec
 
+from segment_do.errors import CorruptData
 from segment_do.home import sync_directory, write_durably
 
 __all__ = ["About", "Ended", "Finished", "PartFile", "Progress", "State", "SyncFolder", "locked", "remove_folder"]
@@ -77,7 +78,10 @@ class PartFile(msgspec.Struct, frozen=True):
 
 
 class SyncFolder:
-    """A sync's folder, which may be gone. Blocking: not for an event loop's thread."""
+    """A sync's folder, which may be gone. Blocking: not for an event loop's thread.
+
+    What is read from its files raises FileNotFoundError where they are gone, and CorruptData where they are not what was written.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -204,7 +208,10 @@ class SyncFolder:
             return set()
 
     def _read(self, name: str, kind: type[T]) -> T:
-        return msgspec.json.decode((self.path / name).read_bytes(), type=kind)
+        try:
+            return msgspec.json.decode((self.path / name).read_bytes(), type=kind)
+        except msgspec.DecodeError as error:
+            raise CorruptData(f"The file {name} of sync {self.id} cannot be read: {error}.") from error
 
     def _write(self, name: str, told: Any) -> None:
         write_durably(self.path / name, msgspec.json.encode(told))

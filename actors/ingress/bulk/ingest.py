@@ -247,7 +247,7 @@ def sweep(root: Path, found: Survey, settings: BulkSettings, now: float) -> None
     for folder in found.ended:
         with contextlib.suppress(FileNotFoundError):
             folder.empty()
-            by_source.setdefault(folder.path.parent, []).append((folder.ended().at, folder))
+            by_source.setdefault(folder.path.parent, []).append((_ended_at(folder), folder))
     for ended in by_source.values():
         ended.sort(key=lambda one: one[0], reverse=True)
         for place, (at, folder) in enumerate(ended):
@@ -294,7 +294,21 @@ def _pieces(path: Path) -> Iterator[bytes]:
 
 
 def _in_order(root: Path) -> list[SyncFolder]:
-    return [folder for _at, _id, folder in sorted((one.finished().at, one.id, one) for one in survey(root).finished)]
+    return sorted(survey(root).finished, key=_finished_at)
+
+
+def _finished_at(folder: SyncFolder) -> tuple[int, str]:
+    try:
+        return folder.finished().at, folder.id
+    except (CorruptData, FileNotFoundError):  # whoever opens it will say so
+        return 0, folder.id
+
+
+def _ended_at(folder: SyncFolder) -> float:
+    try:
+        return folder.ended().at
+    except CorruptData:
+        return folder.touched
 
 
 def _folders(root: Path) -> list[Path]:

@@ -149,6 +149,21 @@ async def test_a_damaged_part_is_left_for_a_human(rig: Rig) -> None:
     rig.calls.finish(SOURCE, broken.id, "")
 
 
+@pytest.mark.parametrize("name", ["finished", "sync.json", "progress"])
+async def test_a_damaged_note_is_left_for_a_human(rig: Rig, name: str) -> None:
+    """As a damaged part is: it holds up nobody."""
+    broken, sound = rig.sync(lines(0, 1)), rig.sync(lines(1, 2))
+    (broken.path / name).write_bytes(b"\0\0")
+    one = rig.ingest()
+    await one.store_finished()
+    assert (rig.ids(), broken.state, sound.state) == (["1"], "damaged", "ended")
+    (sound.path / "ended").write_bytes(b"")
+    await one._look()
+    rig.now += 601
+    await one._look()
+    assert (sound.state, broken.state) == (None, "damaged")
+
+
 async def test_one_at_a_time_stores(rig: Rig) -> None:
     """The lock is free again when its holder closes."""
     one, two = rig.ingest(), rig.ingest()
