@@ -61,7 +61,8 @@ def dev_command(
         if value is not None:
             os.environ[f"SEGMENT_DO_{name}"] = str(value)
     try:
-        settings = load_settings()
+        settings = load_settings(demo={"enabled": True})  # unless the settings file or the environment says otherwise
+        os.environ["SEGMENT_DO_DEMO__ENABLED"] = str(settings.demo.enabled)  # for the node and all below it
         settings.paths.create()
         with _lock(settings):
             raise SystemExit(_Supervisor(settings).run())
@@ -198,6 +199,8 @@ class _Supervisor:
             return
         self._told_how = True
         console.print(f"\nReady at [bold]{self._url}[/bold]   write key [bold]{key}[/bold]\n")
+        if self._settings.demo_served:
+            console.print(f"See it in a browser: [bold]{self._url}/demo[/bold]\n")
         console.print("Try it:", style="dim")
         for line in (_CURL.format(key=key, url=self._url), _SQL):
             print(f"  {line}", file=sys.stderr, flush=True)  # noqa: T201  # to be copied: no wrapping, no colour

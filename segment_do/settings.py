@@ -7,6 +7,7 @@ environment, which wins: ``SEGMENT_DO_HOME``, ``SEGMENT_DO_PORT``, ``SEGMENT_DO_
 
 from __future__ import annotations
 
+import ipaddress
 import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -68,6 +69,15 @@ class BrowserSettings(_Section):
     )
     cookie_domain: str = Field(
         "", description="Domain of the anonymous id cookie that the server sets with the script; empty = it sets none."
+    )
+
+
+class DemoSettings(_Section):
+    """The page at ``/demo``."""
+
+    enabled: bool = Field(
+        False,
+        description="Serve the page at `/demo`, on a loopback `host` without `browser.public_url` alone; `segment-do dev` turns it on.",
     )
 
 
@@ -223,6 +233,7 @@ class Settings(BaseSettings):
     ingress: IngressSettings = IngressSettings()
     tls: TlsSettings = TlsSettings()
     browser: BrowserSettings = BrowserSettings()
+    demo: DemoSettings = DemoSettings()
     oauth: OAuthSettings = OAuthSettings()
     journal: JournalSettings = JournalSettings()
     bulk: BulkSettings = BulkSettings()
@@ -236,6 +247,11 @@ class Settings(BaseSettings):
         """The data directory's layout."""
         return Home(self.home)
 
+    @property
+    def demo_served(self) -> bool:
+        """Whether the page at ``/demo`` is there: it is asked for, and the platform is one for this machine alone."""
+        return self.demo.enabled and _is_loopback(self.host) and not self.browser.public_url
+
     @classmethod
     def settings_customise_sources(
         cls,
@@ -247,6 +263,13 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         # Environment above the file (whose content arrives as init arguments): an operator's override wins.
         return env_settings, init_settings
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def load_settings(**given: Any) -> Settings:

@@ -25,7 +25,7 @@ from actors.ingress.tracking_app import answer_others
 from segment_do.errors import NotFound, SegmentDoError
 from segment_do.settings import BrowserSettings
 
-__all__ = ["Cdn", "sdk_settings"]
+__all__ = ["OWN_NAME", "OWN_SCRIPTS", "Cdn", "script_path", "sdk_settings"]
 
 Scope = MutableMapping[str, Any]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
@@ -35,13 +35,18 @@ _SCRIPT: Final = re.compile(r"^/analytics\.js/v1/([^/]{1,200})/(?:platform/)?ana
 _CHUNK: Final = re.compile(r"^/analytics-next/bundles/([A-Za-z0-9][A-Za-z0-9._-]{0,120}\.js)(?:\.gz)?$")
 _NOWHERE: Final = re.compile(r"^/next-integrations/")
 _HOST: Final = re.compile(r"^[A-Za-z0-9._\-\[\]:]{1,255}$")
-_OWN_SCRIPTS: Final = Path(__file__).parent.parent.parent / "segment_do" / "browser" / "dist"
-_OWN_NAME: Final = "analytics.min.js"
+OWN_SCRIPTS: Final = Path(__file__).parent.parent.parent / "segment_do" / "browser" / "dist"
+OWN_NAME: Final = "analytics.min.js"
 _THEIR_NAME: Final = "standalone.js"
 _ID_COOKIE: Final = "ajs_anonymous_id"
 _ID_SECONDS: Final = 365 * 24 * 3600
 _LARGEST_SCRIPT_BYTES: Final = 4 * 2**20
 _MOST_SCRIPTS: Final = 200  # of a folder of the operator's; the rest is not served
+
+
+def script_path(write_key: str) -> str:
+    """Where a snippet finds the script, which then knows its key and its host by that address."""
+    return f"/analytics.js/v1/{write_key}/{OWN_NAME}"
 
 
 def sdk_settings(write_key: str, host: str, protocol: str, prefix: str = "") -> dict[str, Any]:
@@ -79,8 +84,8 @@ class Cdn:
         self._keys = keys
         self._elsewhere = elsewhere
         folder = settings.script_directory
-        self._main = _THEIR_NAME if folder else _OWN_NAME
-        self._scripts = _load(folder or _OWN_SCRIPTS)
+        self._main = _THEIR_NAME if folder else OWN_NAME
+        self._scripts = _load(folder or OWN_SCRIPTS)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""

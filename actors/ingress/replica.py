@@ -20,6 +20,7 @@ from actors.ingress.bulk.sessions import Room, Sessions
 from actors.ingress.bulk.store import JournalStore
 from actors.ingress.cdn import Cdn
 from actors.ingress.certificates import follow_certificates, server_context
+from actors.ingress.demo import Demo
 from actors.ingress.dispatcher import Apply, Dispatcher
 from actors.ingress.door import Door
 from actors.ingress.journal import Adopted, Journal, Run, abandoned, adopt
@@ -74,7 +75,9 @@ class Replica:
         self.bulk, self.ingest = self._bulk(api)
         self.tokens = TokenEndpoint(settings, self.keys, secret, platform.redeem, self.bulk)
         self.webhooks = WebhookApp(settings.ingress, self.door, self.keys, bearers, self.tokens)
-        self.app = Cdn(settings.browser, self.keys, TrackingApp(settings.ingress, self.door, self.webhooks))
+        self.app: Cdn | Demo = Cdn(settings.browser, self.keys, TrackingApp(settings.ingress, self.door, self.webhooks))
+        if settings.demo_served:
+            self.app = Demo(settings.browser, platform, self._stop, self.app)
 
     async def start(self) -> None:
         """Open the ports, follow the keys, look for journals of dead replicas.

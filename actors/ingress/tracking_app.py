@@ -19,7 +19,7 @@ from segment_do.errors import MalformedBody, SegmentDoError
 from segment_do.events.pixel import GIF, pixel_event
 from segment_do.settings import IngressSettings
 
-__all__ = ["TrackingApp", "answer_others", "query_key"]
+__all__ = ["App", "Scope", "TrackingApp", "answer_others", "query_key"]
 
 Scope = MutableMapping[str, Any]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]

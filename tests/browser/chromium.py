@@ -68,6 +68,14 @@ class Visitor:
         found: list[str] = self.chromium("seen", context=self.id)["errors"]
         return found
 
+    def console(self) -> list[str]:
+        """Errors and warnings that the browser or a page wrote."""
+        found: list[str] = self.chromium("seen", context=self.id)["console"]
+        return found
+
+    def allow(self, *permissions: str) -> None:
+        self.chromium("allow", context=self.id, permissions=list(permissions))
+
     def close(self) -> None:
         with suppress(AssertionError):
             self.chromium("closeContext", context=self.id)
@@ -93,6 +101,20 @@ class Page:
 
     def click(self, selector: str, *modifiers: str) -> None:
         self._chromium("click", page=self.id, selector=selector, modifiers=list(modifiers))
+
+    def fill(self, selector: str, text: str) -> None:
+        self._chromium("fill", page=self.id, selector=selector, text=text)
+
+    def press(self, key: str) -> None:
+        self._chromium("press", page=self.id, key=key)
+
+    def show(self, width: int, height: int, scheme: str) -> None:
+        """On a device of this size, ``light`` or ``dark``."""
+        self._chromium("show", page=self.id, width=width, height=height, scheme=scheme)
+
+    def screenshot(self, path: Path) -> None:
+        """The whole page, as PNG."""
+        self._chromium("screenshot", page=self.id, path=str(path))
 
     def close(self) -> None:
         """As a visitor closes a tab."""

@@ -25,9 +25,12 @@ const commands = {
   async context({ anyCertificate = false }) {
     const context = await browser.newContext({ ignoreHTTPSErrors: anyCertificate });
     context.setDefaultTimeout(10_000);
-    const known = { context, urls: [], errors: [] };
+    const known = { context, urls: [], errors: [], console: [] };
     context.on("request", (request) => known.urls.push(request.url()));
     context.on("weberror", (thrown) => known.errors.push(String(thrown.error())));
+    context.on("console", (message) => {
+      if (["error", "warning"].includes(message.type())) known.console.push(`${message.type()}: ${message.text()}`);
+    });
     contexts.set(++made, known);
     return made;
   },
@@ -49,6 +52,23 @@ const commands = {
   },
   async click({ page, selector, modifiers }) {
     await pages.get(page).click(selector, { modifiers });
+  },
+  async fill({ page, selector, text }) {
+    await pages.get(page).fill(selector, text);
+  },
+  async press({ page, key }) {
+    await pages.get(page).keyboard.press(key);
+  },
+  // As another device, or another of its settings, would show the page.
+  async show({ page, width, height, scheme }) {
+    await pages.get(page).setViewportSize({ width, height });
+    await pages.get(page).emulateMedia({ colorScheme: scheme, reducedMotion: "reduce" });
+  },
+  async screenshot({ page, path }) {
+    await pages.get(page).screenshot({ path, fullPage: true });
+  },
+  async allow({ context, permissions }) {
+    await contexts.get(context).context.grantPermissions(permissions);
   },
   async closePage({ page }) {
     await pages.get(page).close({ runBeforeUnload: true });
@@ -73,8 +93,8 @@ const commands = {
     return (await read()) - before;
   },
   async seen({ context }) {
-    const { urls, errors } = contexts.get(context);
-    return { urls, errors };
+    const { urls, errors, console } = contexts.get(context);
+    return { urls, errors, console };
   },
   async closeContext({ context }) {
     await contexts.get(context).context.close();
