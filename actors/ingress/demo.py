@@ -63,7 +63,8 @@ SELECT coalesce(event, name, type) AS event,
 FROM events WHERE source_id = '{source_id}'
 GROUP BY ALL ORDER BY count DESC, event LIMIT 8"""
 _RECENT: Final = """\
-SELECT message_id, type, event, name, group_id, user_id, anonymous_id, timestamp, received_at, properties, traits, context
+SELECT message_id, type, event, name, category, group_id, user_id, anonymous_id, timestamp, received_at,
+       properties, traits, context
 FROM events WHERE source_id = '{source_id}' ORDER BY "offset" DESC LIMIT 25"""
 
 

@@ -54,12 +54,12 @@ class NoPlatform:
 class RunningPath:
     """Replica, identities and queue, wired as the actors are."""
 
-    def __init__(self, home: Path, **sections: Any) -> None:
+    def __init__(self, home: Path, platform: NoPlatform | None = None, **sections: Any) -> None:
         self.settings = Settings(home=home, port=0, **sections)
         self.settings.paths.create()
         self.up = True
         self.sources = list(SOURCES)
-        self.platform = NoPlatform()
+        self.platform = platform or NoPlatform()
 
     async def start(self) -> None:
         self.hub = await Hub.open(self.settings)
@@ -113,9 +113,9 @@ class RunningPath:
 
 
 @contextlib.asynccontextmanager
-async def path(home: Path, **sections: Any) -> AsyncIterator[RunningPath]:
+async def path(home: Path, platform: NoPlatform | None = None, **sections: Any) -> AsyncIterator[RunningPath]:
     """A started path, stopped in order at the end."""
-    running = RunningPath(home, **sections)
+    running = RunningPath(home, platform, **sections)
     await running.start()
     try:
         yield running

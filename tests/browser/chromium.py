@@ -99,6 +99,10 @@ class Page:
         """Wait until an expression is true."""
         self._chromium("until", page=self.id, script=script)
 
+    def see(self, script: str) -> None:
+        """Wait likewise, on a page whose policy allows no ``eval``."""
+        self._chromium("see", page=self.id, script=script)
+
     def click(self, selector: str, *modifiers: str) -> None:
         self._chromium("click", page=self.id, selector=selector, modifiers=list(modifiers))
 

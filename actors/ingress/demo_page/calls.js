@@ -145,7 +145,9 @@ export class Calls {
   store(event, live) {
     let row = this.find(event.messageId);
     if (!row) {
-      row = this.add(new Row(event.type, titleOf(event)));
+      const received = Date.parse(event.receivedAt);
+      const before = this.rows.findIndex((other) => other.event && Date.parse(other.event.receivedAt) <= received);
+      row = this.add(new Row(event.type, titleOf(event)), live ? 0 : before);
       row.messageId = row.id.textContent = event.messageId;
     }
     // An event of this page that the stream missed, as while it was away, is as live as the others.
@@ -156,9 +158,11 @@ export class Calls {
     this.changed();
   }
 
-  add(row) {
-    this.rows.unshift(row);
-    this.list.prepend(row.element);
+  /** At a place among the rows; -1: at the end. */
+  add(row, at = 0) {
+    const next = this.rows[at];
+    this.rows.splice(next ? at : this.rows.length, 0, row);
+    this.list.insertBefore(row.element, next?.element ?? null);
     document.querySelector("#events-empty").hidden = true;
     for (const old of this.rows.splice(ROWS_MAX)) old.element.remove();
     return row;
@@ -185,7 +189,7 @@ export class Calls {
 function fromRow(row) {
   const parsed = (text) => (text === null ? undefined : JSON.parse(text));
   const known = {
-    type: row.type, messageId: row.message_id, event: row.event, name: row.name, groupId: row.group_id, userId: row.user_id,
+    type: row.type, messageId: row.message_id, event: row.event, name: row.name, category: row.category, groupId: row.group_id, userId: row.user_id,
     anonymousId: row.anonymous_id, timestamp: row.timestamp, receivedAt: row.received_at,
     properties: parsed(row.properties), traits: parsed(row.traits), context: parsed(row.context),
   };
