@@ -61,7 +61,7 @@ SELECT coalesce(event, name, type) AS event,
        count(*) AS count,
        sum(TRY_CAST(properties ->> 'revenue' AS DOUBLE)) AS revenue
 FROM events WHERE source_id = '{source_id}'
-GROUP BY ALL ORDER BY count DESC, event LIMIT 8"""
+GROUP BY ALL ORDER BY count DESC, event LIMIT 6"""
 _RECENT: Final = """\
 SELECT message_id, type, event, name, category, group_id, user_id, anonymous_id, timestamp, received_at,
        properties, traits, context

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +12,7 @@ import pytest
 from segment_do.settings import BrowserSettings
 from tests.actors.inprocess import path
 from tests.browser.chromium import Chromium, Visitor
-from tests.browser.conftest import BROWSER, HERE, THEIRS, installed
+from tests.browser.conftest import BROWSER, HERE, THEIRS
 from tests.browser.recorder import Recorder, recording
 from tests.e2e.test_clients import TYPES, stored
 from tests.load.platform import Platform
@@ -33,18 +32,6 @@ CALLS = """
         analytics.alias("ada-new", "ada"),
     ]).then(() => { window.sent = true; });
 """
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Chromium]:
-    executable = shutil.which("chromium")
-    if executable is None or shutil.which("npm") is None:
-        pytest.skip("needs Chromium, Node.js and npm (Debian: chromium, nodejs, npm)")
-    installed(HERE)
-    installed(BROWSER)
-    browser = Chromium(executable)
-    yield browser
-    browser.close()
 
 
 @pytest.fixture

@@ -154,7 +154,7 @@ export class Calls {
     if (!row.stored(event, live || row.called !== undefined)) return;
     this.count++;
     document.querySelector("#count").textContent = `${this.count} stored`;
-    if (live) this.say(`${row.type} stored`, true);
+    if (live) this.say(`${row.type} stored`);
     this.changed();
   }
 
@@ -179,8 +179,9 @@ export class Calls {
     }
   }
 
+  /** `on`: whether the list is whole and live; undefined leaves that as it is. */
   say(text, on) {
-    document.querySelector("#status").classList.toggle("on", on);
+    if (on !== undefined) document.querySelector("#status").classList.toggle("on", on);
     document.querySelector("#status-text").textContent = text;
   }
 }

@@ -36,9 +36,9 @@ const cart = new Map();
 const euros = (amount) => `€${amount}`;
 const total = () => [...cart.values()].reduce((sum, { price, quantity }) => sum + price * quantity, 0);
 function showCart() {
-  const items = [...cart.values()].map(({ name, quantity }) => `${quantity} × ${name}`);
-  one("#cart").textContent = items.length ? `${items.join(", ")}: ${euros(total())}` : "The cart is empty.";
-  one("#order").disabled = items.length === 0;
+  const count = [...cart.values()].reduce((sum, { quantity }) => sum + quantity, 0);
+  one("#cart").textContent = count ? `${count} ${count === 1 ? "item" : "items"}, ${euros(total())}` : "The cart is empty.";
+  one("#order").disabled = count === 0;
 }
 for (const button of document.querySelectorAll("[data-product]")) {
   button.addEventListener("click", () => {
