@@ -34,7 +34,7 @@ from segment_do.home import write_durably
 from segment_do.settings import Settings, load_settings
 from segment_do.version import __version__
 
-__all__ = ["dev_command"]
+__all__ = ["dev_command", "dev_settings"]
 
 _PR_SET_PDEATHSIG: Final = 1
 _PR_SET_CHILD_SUBREAPER: Final = 36
@@ -61,14 +61,24 @@ def dev_command(
         if value is not None:
             os.environ[f"SEGMENT_DO_{name}"] = str(value)
     try:
-        settings = load_settings(demo={"enabled": True})  # unless the settings file or the environment says otherwise
-        os.environ["SEGMENT_DO_DEMO__ENABLED"] = str(settings.demo.enabled)  # for the node and all below it
+        settings = dev_settings()
         settings.paths.create()
         with _lock(settings):
             raise SystemExit(_Supervisor(settings).run())
     except SegmentDoError as error:
         console.print(f"[red]{error}[/red]")
         raise SystemExit(1) from None
+
+
+def dev_settings() -> Settings:
+    """With the page at ``/demo``, unless the settings file or the environment says otherwise; the node is told by the latter.
+
+    Raises:
+        SettingsError: see :func:`load_settings`.
+    """
+    settings = load_settings(demo={"enabled": True})
+    os.environ["SEGMENT_DO_DEMO__ENABLED"] = str(settings.demo.enabled)
+    return settings
 
 
 @contextlib.contextmanager

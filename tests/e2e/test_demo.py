@@ -36,7 +36,7 @@ COLOURS = """async (encoded) => {
     const bytes = Uint8Array.from(atob(encoded), (letter) => letter.charCodeAt(0));
     const bitmap = await createImageBitmap(new Blob([bytes], {type: "image/png"}));
     const {width, height} = bitmap;
-    const canvas = new OffscreenCanvas(width, height).getContext("2d");
+    const canvas = new OffscreenCanvas(width, height).getContext("2d", {willReadFrequently: true});
     canvas.drawImage(bitmap, 0, 0);
     const all = new Set(), bands = [];
     let sum = 0;
@@ -301,3 +301,13 @@ def seen_colours(visitor: Visitor, shot: Path) -> dict[str, float]:
     found: dict[str, float] = page.evaluate(f"({COLOURS})({json.dumps(encoded)})")
     page.close()
     return found
+
+
+def test_dev_says_where_it_is(platform: Platform) -> None:
+    """The address is printed once the platform is ready: a moment after the first event would be taken."""
+    told = f"See it in a browser: {platform.url}/demo"
+    for _ in range(1000):
+        if told in platform.tail_of_printed():
+            return
+        platform.api("GET", "/api/status")
+    raise AssertionError(platform.tail_of_printed())

@@ -14,10 +14,11 @@ import pytest
 
 from actors.control.model import Source
 from actors.ingress.demo import Demo
+from actors.supervisor import dev_settings
 from segment_do.errors import NotFound
 from segment_do.events.record import decode_pack
 from segment_do.events.whole import whole_event
-from segment_do.settings import BrowserSettings, DemoSettings, Settings
+from segment_do.settings import BrowserSettings, DemoSettings, Settings, load_settings
 from tests.actors.inprocess import SOURCES, NoPlatform, RunningPath, path
 
 ENABLED = DemoSettings(enabled=True)
@@ -115,6 +116,29 @@ async def test_it_is_not_there_unless_it_is_asked_for(tmp_path: Path) -> None:
 def test_a_platform_for_others_never_serves_it(given: dict[str, Any], served: bool) -> None:
     """Asked for or not: where other machines reach the platform, or are told to, there is no such page."""
     assert Settings(**{"demo": ENABLED, **given}).demo_served is served
+
+
+@pytest.mark.parametrize(
+    ("file", "variable", "enabled"),
+    [
+        ("", None, True),
+        ("demo: {enabled: false}", None, False),
+        ("", "false", False),
+        ("demo: {enabled: false}", "1", True),
+    ],
+)
+def test_dev_turns_it_on_where_nobody_says_otherwise(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str, variable: str | None, enabled: bool
+) -> None:
+    """The settings file and the environment win; what holds is what the node and all below it will read."""
+    (tmp_path / "segment_do.yaml").write_text(file)
+    monkeypatch.setenv("SEGMENT_DO_HOME", str(tmp_path))
+    monkeypatch.setenv("SEGMENT_DO_DEMO__ENABLED", variable or "")
+    if variable is None:
+        monkeypatch.delenv("SEGMENT_DO_DEMO__ENABLED")
+    assert dev_settings().demo.enabled is enabled
+    assert load_settings().demo.enabled is enabled
+    assert Settings().demo.enabled is enabled  # by the environment alone, as a node reads it
 
 
 async def test_on_all_addresses_it_is_not_there(tmp_path: Path) -> None:
