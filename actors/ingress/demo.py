@@ -39,6 +39,7 @@ _LOOPBACK_HOST: Final = re.compile(rb"^(?:localhost|127\.0\.0\.1|\[::1\])(?::[0-
 _PROXIED: Final = frozenset(
     {b"forwarded", b"via", b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto", b"x-real-ip"}
 )
+_WRONG_METHOD: Final = "method_not_allowed"
 _IDS: Final = frozenset({"user_id", "anonymous_id"})
 _LONGEST_ID: Final = 200
 _MOST_QUESTIONS: Final = 4  # at once; more are answered 429
@@ -115,7 +116,7 @@ class Demo:
             return
         try:
             if scope["method"] not in ("GET", "HEAD"):
-                raise InvalidRequest("This path takes GET.", code="method_not_allowed")
+                raise InvalidRequest("This path takes GET.", code=_WRONG_METHOD)
             if path == _PAGE:
                 await _send_text(send, _File("text/html", await self._filled_page(scope)))
             elif file := self._files.get(path):
@@ -127,8 +128,10 @@ class Demo:
             else:
                 raise NotFound("There is nothing at this path.")
         except SegmentDoError as error:
-            status = 405 if error.code == "method_not_allowed" else status_of(error)
-            await send_answer(send, status, error_body(error), [*_GUARDED, *later(error)])
+            if error.code == _WRONG_METHOD:
+                await send_answer(send, 405, error_body(error), [*_GUARDED, (b"allow", b"GET")])
+            else:
+                await send_answer(send, status_of(error), error_body(error), [*_GUARDED, *later(error)])
 
     async def _filled_page(self, scope: Scope) -> str:
         # Asked anew for each page: the source may have been deleted, or have another key by now.
@@ -188,6 +191,8 @@ class Demo:
 
     async def _stream(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Server-sent events: ``connected`` once what follows is whole, then an ``event`` for each one stored."""
+        if scope["method"] != "GET":
+            raise InvalidRequest("This path takes GET.", code=_WRONG_METHOD)
         source = await self._own()
         if self._streams >= _MOST_STREAMS:
             raise Busy("Too many live views at once.", hint="Close a few of the page's tabs.", retry_after=5)

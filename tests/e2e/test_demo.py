@@ -154,6 +154,8 @@ def test_every_control_stores_its_event_once_and_shows_it(platform: Platform, vi
     profile = demo.text("#profile")
     for part in (IMAGE, "ada<b>", "<i>acme</i>", anonymous):
         assert part in profile
+    page.evaluate("scrollTo(0, 0)")
+    assert page.evaluate(PLACES) == places  # at its fullest
 
     page.click("#reset")
     page.see("document.querySelector('#user-id').textContent === 'none'")
@@ -183,6 +185,9 @@ def test_every_control_stores_its_event_once_and_shows_it(platform: Platform, vi
     )
     assert IMAGE in demo.text("#events")
     page.see(f"document.querySelector('#result').textContent.includes({json.dumps(IMAGE)})")
+    assert {cookie["path"] for cookie in visitor.cookies().values()} == {
+        "/demo"
+    }  # no other program's page is disturbed
     page.evaluate("scrollTo(0, 0)")
     assert page.evaluate(PLACES) == places
 

@@ -25,9 +25,14 @@ on("#allow", "change", (event) => {
 });
 
 const key = one("meta[name=write-key]").content;
-window.analytics = [
-  ["load", key, { apiHost: location.origin, consent: { categories }, lingerMs: 250, useQueryString: false }],
-];
+const options = {
+  apiHost: location.origin,
+  consent: { categories },
+  cookie: { path: "/demo" }, // all ports of a host share their cookies: other programs' pages keep their own ids
+  lingerMs: 250,
+  useQueryString: false, // a link from elsewhere makes no events
+};
+window.analytics = [["load", key, options]];
 const calls = new Calls(shows());
 calls.follow(call);
 call("page", "Demo", "Start");

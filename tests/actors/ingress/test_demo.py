@@ -292,9 +292,11 @@ async def test_it_only_reads(tmp_path: Path, method: str) -> None:
     async with demo(tmp_path) as (running, platform):
         for wanted in ("/demo", *FILES, *DATA):
             answer = await running.client.request(method, wanted, headers=SAME)
-            assert answer.status_code == 405, wanted
+            assert (answer.status_code, answer.headers["allow"]) == (405, "GET"), wanted
             assert "access-control-allow-origin" not in answer.headers
         assert platform.asked == []
+        assert (await running.client.head("/demo/page.css", headers=SAME)).status_code == 200
+        assert (await running.client.head("/demo/events", headers=SAME)).status_code == 405  # it would have no end
 
 
 async def test_the_sql_is_fixed(tmp_path: Path) -> None:
