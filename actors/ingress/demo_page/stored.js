@@ -71,7 +71,7 @@ async function showCounts() {
   const { rows, elapsedMs } = await answer.json();
   const lines = rows.map((row) => {
     const line = document.createElement("tr");
-    line.append(...row.map((value) => made("td", value === null ? "–" : text(value))));
+    line.append(...row.map((value) => made("td", value === null ? "-" : text(value))));
     return line;
   });
   if (lines.length) one("#result").replaceChildren(...lines);
