@@ -23,9 +23,18 @@ THEIRS = HERE / "node_modules" / "@segment" / "analytics-next" / "dist" / "umd"
 
 def installed(folder: Path) -> None:
     """What a lock file pins is there; asks npm only where it is not."""
-    lock = folder / "node_modules" / ".package-lock.json"
-    if not lock.exists():
+    wanted = packages(folder / "package-lock.json")
+    found = packages(folder / "node_modules" / ".package-lock.json")
+    if any(found.get(name) != version for name, version in wanted.items()):
         subprocess.run(["npm", "ci", "--no-audit", "--no-fund"], cwd=folder, check=True, capture_output=True)
+
+
+def packages(lock: Path) -> dict[str, str]:
+    """Versions by place, of packages that are not optional (one for each kind of machine)."""
+    if not lock.exists():
+        return {}
+    known = json.loads(lock.read_text())["packages"].items()
+    return {place: package["version"] for place, package in known if place and not package.get("optional")}
 
 
 @pytest.fixture(scope="session")

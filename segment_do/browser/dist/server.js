@@ -46,8 +46,12 @@ var FIRST = {
 };
 function fieldsOf(kind, first, second, options) {
   if (typeof first === "object" && first !== null) return { ...first, type: kind };
-  const body = BODY[kind] ?? "previousId";
-  return { ...options, type: kind, [FIRST[kind]]: first ?? void 0, [body]: second ?? void 0 };
+  const fields = { ...options, type: kind };
+  const positional = { [FIRST[kind]]: first, [BODY[kind] ?? "previousId"]: second };
+  for (const [name, value] of Object.entries(positional)) {
+    if (value !== void 0 && value !== null) fields[name] = value;
+  }
+  return fields;
 }
 function eventJson(fields, speaker, nowMs) {
   const { type, userId, anonymousId, messageId, timestamp, context, ...rest } = fields;
@@ -112,14 +116,13 @@ function middleware(client, speaks, options) {
       try {
         if (options.skip?.(request)) return;
         const ids = (options.identify ?? cookieIds)(request);
-        const route = request.route?.path;
         void client.track({
           ...ids.userId || ids.anonymousId ? ids : nobody,
           event: options.event ?? "HTTP Request",
           properties: {
             method: request.method,
             path: url.split("?")[0],
-            ...typeof route === "string" ? { route } : {},
+            ...routeOf(request),
             status: response.statusCode,
             durationMs: Math.round((performance.now() - started) * 1e3) / 1e3,
             completed: response.writableFinished,
@@ -133,17 +136,29 @@ function middleware(client, speaks, options) {
     next();
   };
 }
+function routeOf(request) {
+  const { baseUrl, route } = request;
+  if (typeof route?.path !== "string") return {};
+  return { route: (typeof baseUrl === "string" ? baseUrl : "") + route.path };
+}
 function cookieIds(request) {
   const read = (name) => {
     const pair = request.headers.cookie?.split(/; */).find((each) => each.startsWith(name + "="));
-    if (pair === void 0) return void 0;
-    const raw = decodeURIComponent(pair.slice(name.length + 1));
-    return raw.replace(/^"(.*)"$/, "$1") || void 0;
+    const id = decoded(pair?.slice(name.length + 1) ?? "").replace(/^"(.*)"$/, "$1");
+    return id === "null" ? void 0 : id || void 0;
   };
   return { userId: read("ajs_user_id"), anonymousId: read("ajs_anonymous_id") };
 }
+function decoded(text) {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text;
+  }
+}
 
 // src/server/outbox.ts
+import { setTimeout as pause } from "node:timers/promises";
 import { promisify } from "node:util";
 import { gzip } from "node:zlib";
 
@@ -191,7 +206,7 @@ var Outbox = class {
     }
     this.unsettled += entries.length;
     this.bytes += bytes;
-    this.waiting.push(...entries);
+    for (const entry of entries) this.waiting.push(entry);
     if (this.waiting.length >= this.options.flushAt) this.go();
     else this.timer ??= setTimeout(() => this.go(), this.options.flushInterval);
   }
@@ -200,11 +215,11 @@ var Outbox = class {
     this.go();
     await this.under;
   }
-  /** Delivers what is queued for at most so long; what is left then fails. */
+  /** Delivers what is queued for at most so long; what is left then fails, a request under way included. */
   async close(timeoutMs) {
     const limit = setTimeout(() => {
       this.end.abort();
-      this.wakeUp?.();
+      this.limit?.abort();
     }, timeoutMs);
     await this.flush();
     clearTimeout(limit);
@@ -213,11 +228,7 @@ var Outbox = class {
   go() {
     clearTimeout(this.timer);
     this.timer = void 0;
-    if (this.waiting.length > 0) {
-      this.under ??= this.empty().finally(() => {
-        this.under = void 0;
-      });
-    }
+    if (this.waiting.length > 0) this.under ??= this.empty();
   }
   async empty() {
     while (this.waiting.length > 0) {
@@ -229,6 +240,7 @@ var Outbox = class {
         entry.settle(error);
       }
     }
+    this.under = void 0;
   }
   take() {
     let count = 0;
@@ -257,11 +269,17 @@ var Outbox = class {
       if (performance.now() - started + wait > this.options.retrySeconds * 1e3) {
         return new AnalyticsError(`not taken within ${this.options.retrySeconds} s: ${result.error.message}`, "retries_exhausted", true);
       }
-      await this.pause(wait);
+      await pause(wait, void 0, { signal: this.end.signal }).catch(() => void 0);
     }
   }
   async attempt(batch, retries) {
-    const signal = AbortSignal.timeout(this.options.timeoutSeconds * 1e3);
+    const limit = this.limit = new AbortController();
+    const timer = setTimeout(() => limit.abort(), this.options.timeoutSeconds * 1e3);
+    const failure = await this.request(batch, retries, limit.signal);
+    clearTimeout(timer);
+    return failure;
+  }
+  async request(batch, retries, signal) {
     let endpoint;
     try {
       endpoint = await this.source.endpoint(signal);
@@ -297,15 +315,6 @@ var Outbox = class {
       const reason = error.cause?.code ?? String(error);
       return { error: new AnalyticsError(`the platform cannot be reached (${reason})`, "unavailable", true), sent: true };
     }
-  }
-  pause(ms) {
-    return new Promise((resolve) => {
-      const timer = setTimeout(resolve, ms);
-      this.wakeUp = () => {
-        clearTimeout(timer);
-        resolve();
-      };
-    });
   }
 };
 
@@ -375,8 +384,7 @@ var AgentSource = class {
     const given = this.host ?? process.env["SEGMENT_DO_URL"];
     let url = given;
     if (!url) {
-      const run = await readFile(join(home, "run.json"), "utf8").catch(() => "{}");
-      url = JSON.parse(run).url;
+      url = await runningAt(join(home, "run.json"));
       if (!url) throw new AnalyticsError(`no platform runs from ${home}`, "platform_not_running", true);
     }
     url = checkedUrl(url);
@@ -390,6 +398,14 @@ var AgentSource = class {
     return { url, token: kept };
   }
 };
+async function runningAt(path) {
+  try {
+    const { url } = JSON.parse(await readFile(path, "utf8"));
+    return typeof url === "string" ? url : void 0;
+  } catch {
+    return void 0;
+  }
+}
 var DEFAULT_URL = "http://127.0.0.1:8000";
 function checkedUrl(host) {
   let url;
@@ -430,10 +446,10 @@ var Analytics = class _Analytics {
     let client = agents.get(key);
     if (client === void 0 || client.closed) {
       client = new _Analytics(options, new AgentSource(id, options.host, options.token), id);
-      agents.delete(key);
-      agents.set(key, client);
-      if (agents.size > AGENTS_MAX) agents.delete(agents.keys().next().value);
     }
+    agents.delete(key);
+    agents.set(key, client);
+    if (agents.size > AGENTS_MAX) agents.delete(agents.keys().next().value);
     return client;
   }
   /** `track("Order Completed", {revenue: 42}, {userId: "u1"})`, or `track({userId, event, properties})`. */

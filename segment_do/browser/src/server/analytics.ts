@@ -51,7 +51,7 @@ export type Stored = Promise<{ messageId: string }>;
 /** analytics-node's spelling: one object with the wire's fields. */
 type Whole = Fields;
 
-/** Clients of agents that are kept; of more, the oldest is forgotten and made anew when asked for again. */
+/** Clients of agents that are kept; of more, the one not asked for longest is forgotten and made anew when asked for again. */
 const AGENTS_MAX = 1_024;
 const agents = new Map<string, Analytics>();
 
@@ -82,10 +82,10 @@ export class Analytics {
     let client = agents.get(key);
     if (client === undefined || client.closed) {
       client = new Analytics(options, new AgentSource(id, options.host, options.token), id);
-      agents.delete(key);
-      agents.set(key, client);
-      if (agents.size > AGENTS_MAX) agents.delete(agents.keys().next().value!);
     }
+    agents.delete(key); // to the end: the first is the one that was not asked for longest
+    agents.set(key, client);
+    if (agents.size > AGENTS_MAX) agents.delete(agents.keys().next().value!);
     return client;
   }
 

@@ -33,8 +33,12 @@ const FIRST: Record<Kind, string> = {
 /** The wire's fields of a call, from either spelling. */
 export function fieldsOf(kind: Kind, first: unknown, second: unknown, options: unknown): Fields {
   if (typeof first === "object" && first !== null) return { ...(first as Fields), type: kind };
-  const body = BODY[kind] ?? "previousId";
-  return { ...(options as Fields), type: kind, [FIRST[kind]]: first ?? undefined, [body]: second ?? undefined };
+  const fields: Fields = { ...(options as Fields), type: kind };
+  const positional = { [FIRST[kind]]: first, [BODY[kind] ?? "previousId"]: second };
+  for (const [name, value] of Object.entries(positional)) {
+    if (value !== undefined && value !== null) fields[name] = value; // what is left out may be among the options
+  }
+  return fields;
 }
 
 /**

@@ -32,14 +32,13 @@ export function middleware(client: Analytics, speaks: boolean, options: Middlewa
       try {
         if (options.skip?.(request)) return;
         const ids = (options.identify ?? cookieIds)(request);
-        const route = (request as { route?: { path?: unknown } }).route?.path;
         void client.track({
           ...(ids.userId || ids.anonymousId ? ids : nobody),
           event: options.event ?? "HTTP Request",
           properties: {
             method: request.method,
             path: url.split("?")[0],
-            ...(typeof route === "string" ? { route } : {}),
+            ...routeOf(request),
             status: response.statusCode,
             durationMs: Math.round((performance.now() - started) * 1000) / 1000,
             completed: response.writableFinished,
@@ -55,12 +54,26 @@ export function middleware(client: Analytics, speaks: boolean, options: Middlewa
   };
 }
 
+/** The pattern that Express matched, with that of the router it is in; nothing elsewhere. */
+function routeOf(request: IncomingMessage): { route?: string } {
+  const { baseUrl, route } = request as { baseUrl?: unknown; route?: { path?: unknown } };
+  if (typeof route?.path !== "string") return {};
+  return { route: (typeof baseUrl === "string" ? baseUrl : "") + route.path };
+}
+
 function cookieIds(request: IncomingMessage): { userId?: string | undefined; anonymousId?: string | undefined } {
   const read = (name: string): string | undefined => {
     const pair = request.headers.cookie?.split(/; */).find((each) => each.startsWith(name + "="));
-    if (pair === undefined) return undefined;
-    const raw = decodeURIComponent(pair.slice(name.length + 1));
-    return raw.replace(/^"(.*)"$/, "$1") || undefined;
+    const id = decoded(pair?.slice(name.length + 1) ?? "").replace(/^"(.*)"$/, "$1");
+    return id === "null" ? undefined : id || undefined; // analytics.js once wrote null where nobody was known
   };
   return { userId: read("ajs_user_id"), anonymousId: read("ajs_anonymous_id") };
+}
+
+function decoded(text: string): string {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text; // whoever sent it, it did not come from the SDK
+  }
 }

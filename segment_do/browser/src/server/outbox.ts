@@ -5,6 +5,7 @@
  * an event hears what became of it once, when the platform has answered for good or time is up.
  */
 
+import { setTimeout as pause } from "node:timers/promises";
 import { promisify } from "node:util";
 import { gzip } from "node:zlib";
 
@@ -28,6 +29,13 @@ export interface Entry {
   settle: (error?: AnalyticsError) => void;
 }
 
+interface Failure {
+  error: AnalyticsError;
+  /** Whether the events may have arrived. */
+  sent: boolean;
+  retryAfter?: number | undefined;
+}
+
 /** Events of one request, bytes of JSON; the platform takes 512,000. */
 const REQUEST_BYTES_MAX = 475_000;
 /** Below this compressing costs more than it saves. */
@@ -40,8 +48,9 @@ export class Outbox {
   private bytes = 0;
   private under: Promise<void> | undefined;
   private timer: NodeJS.Timeout | undefined;
-  private wakeUp: (() => void) | undefined;
   private readonly end = new AbortController();
+  /** Cuts off the request that is under way. */
+  private limit: AbortController | undefined;
   /** Events not yet settled, those under way included. */
   private unsettled = 0;
 
@@ -59,7 +68,7 @@ export class Outbox {
     }
     this.unsettled += entries.length;
     this.bytes += bytes;
-    this.waiting.push(...entries);
+    for (const entry of entries) this.waiting.push(entry);
     if (this.waiting.length >= this.options.flushAt) this.go();
     else this.timer ??= setTimeout(() => this.go(), this.options.flushInterval);
   }
@@ -70,11 +79,11 @@ export class Outbox {
     await this.under;
   }
 
-  /** Delivers what is queued for at most so long; what is left then fails. */
+  /** Delivers what is queued for at most so long; what is left then fails, a request under way included. */
   async close(timeoutMs: number): Promise<void> {
     const limit = setTimeout(() => {
       this.end.abort();
-      this.wakeUp?.();
+      this.limit?.abort();
     }, timeoutMs);
     await this.flush();
     clearTimeout(limit);
@@ -84,11 +93,7 @@ export class Outbox {
   private go(): void {
     clearTimeout(this.timer);
     this.timer = undefined;
-    if (this.waiting.length > 0) {
-      this.under ??= this.empty().finally(() => {
-        this.under = undefined;
-      });
-    }
+    if (this.waiting.length > 0) this.under ??= this.empty();
   }
 
   private async empty(): Promise<void> {
@@ -101,6 +106,7 @@ export class Outbox {
         entry.settle(error);
       }
     }
+    this.under = undefined; // in the same moment as the look above: what comes now starts anew
   }
 
   private take(): Entry[] {
@@ -131,15 +137,19 @@ export class Outbox {
       if (performance.now() - started + wait > this.options.retrySeconds * 1000) {
         return new AnalyticsError(`not taken within ${this.options.retrySeconds} s: ${result.error.message}`, "retries_exhausted", true);
       }
-      await this.pause(wait);
+      await pause(wait, undefined, { signal: this.end.signal }).catch(() => undefined);
     }
   }
 
-  private async attempt(
-    batch: readonly Entry[],
-    retries: number,
-  ): Promise<{ error: AnalyticsError; sent: boolean; retryAfter?: number | undefined } | undefined> {
-    const signal = AbortSignal.timeout(this.options.timeoutSeconds * 1000);
+  private async attempt(batch: readonly Entry[], retries: number): Promise<Failure | undefined> {
+    const limit = (this.limit = new AbortController());
+    const timer = setTimeout(() => limit.abort(), this.options.timeoutSeconds * 1000);
+    const failure = await this.request(batch, retries, limit.signal);
+    clearTimeout(timer);
+    return failure;
+  }
+
+  private async request(batch: readonly Entry[], retries: number, signal: AbortSignal): Promise<Failure | undefined> {
     let endpoint: Awaited<ReturnType<Source["endpoint"]>>;
     try {
       endpoint = await this.source.endpoint(signal);
@@ -175,15 +185,5 @@ export class Outbox {
       const reason = (error as { cause?: { code?: string } }).cause?.code ?? String(error);
       return { error: new AnalyticsError(`the platform cannot be reached (${reason})`, "unavailable", true), sent: true };
     }
-  }
-
-  private pause(ms: number): Promise<void> {
-    return new Promise((resolve) => {
-      const timer = setTimeout(resolve, ms);
-      this.wakeUp = () => {
-        clearTimeout(timer);
-        resolve();
-      };
-    });
   }
 }

@@ -99,8 +99,7 @@ export class AgentSource implements Source {
     const given = this.host ?? process.env["SEGMENT_DO_URL"];
     let url = given;
     if (!url) {
-      const run = await readFile(join(home, "run.json"), "utf8").catch(() => "{}");
-      url = (JSON.parse(run) as { url?: string }).url;
+      url = await runningAt(join(home, "run.json"));
       if (!url) throw new AnalyticsError(`no platform runs from ${home}`, "platform_not_running", true);
     }
     url = checkedUrl(url);
@@ -112,6 +111,16 @@ export class AgentSource implements Source {
     const kept = (await readFile(join(home, "token"), "utf8").catch(() => "")).trim();
     if (!kept) throw new AnalyticsError(`there is no token in ${home}`, "platform_not_running", true);
     return { url, token: kept };
+  }
+}
+
+/** undefined where there is no such file, or one that is being written. */
+async function runningAt(path: string): Promise<string | undefined> {
+  try {
+    const { url } = JSON.parse(await readFile(path, "utf8")) as { url?: unknown };
+    return typeof url === "string" ? url : undefined;
+  } catch {
+    return undefined;
   }
 }
 

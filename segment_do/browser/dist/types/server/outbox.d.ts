@@ -27,8 +27,9 @@ export declare class Outbox {
     private bytes;
     private under;
     private timer;
-    private wakeUp;
     private readonly end;
+    /** Cuts off the request that is under way. */
+    private limit;
     /** Events not yet settled, those under way included. */
     private unsettled;
     constructor(source: Source, options: OutboxOptions);
@@ -36,7 +37,7 @@ export declare class Outbox {
     add(entries: readonly Entry[]): void;
     /** Resolves when all that is queued now is settled. */
     flush(): Promise<void>;
-    /** Delivers what is queued for at most so long; what is left then fails. */
+    /** Delivers what is queued for at most so long; what is left then fails, a request under way included. */
     close(timeoutMs: number): Promise<void>;
     private go;
     private empty;
@@ -44,5 +45,5 @@ export declare class Outbox {
     /** undefined when the platform has stored the batch. Never rejects. */
     private deliver;
     private attempt;
-    private pause;
+    private request;
 }
