@@ -92,6 +92,10 @@ class Page:
     def reload(self) -> None:
         self._chromium("reload", page=self.id)
 
+    def back(self) -> None:
+        """To the page before, from the back/forward cache where that has it."""
+        self._chromium("back", page=self.id)
+
     def evaluate(self, script: str) -> Any:
         return self._chromium("evaluate", page=self.id, script=script)
 

@@ -90,7 +90,7 @@ def visitor(chromium: Chromium, platform: Recorder, site: Recorder) -> Iterator[
     yield someone
     hosts, errors = someone.hosts(), someone.errors()
     someone.close()
-    assert {host for host in hosts if not host.endswith(f".example.test:{site.host.split(':')[1]}")} <= {
+    assert {host for host in hosts if host and not host.endswith(f".example.test:{site.host.split(':')[1]}")} <= {
         platform.host,
         site.host,
     }

@@ -5,6 +5,7 @@ import { chromium } from "playwright-core";
 
 const browser = await chromium.launch({
   executablePath: process.argv[2],
+  ignoreDefaultArgs: ["--disable-back-forward-cache"], // as browsers are
   args: [
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
     "--disable-component-update", "--disable-sync", "--host-resolver-rules=MAP *.example.test 127.0.0.1",
@@ -43,6 +44,9 @@ const commands = {
   },
   async reload({ page }) {
     await pages.get(page).reload();
+  },
+  async back({ page }) {
+    await pages.get(page).goBack({ waitUntil: "commit" });
   },
   async evaluate({ page, script }) {
     return await within(pages.get(page).evaluate(script));

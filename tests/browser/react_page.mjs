@@ -24,7 +24,10 @@ function Page() {
   );
 }
 
-window.start = (writeKey, apiHost) =>
-  createRoot(document.getElementById("root")).render(
-    h(StrictMode, {}, h(AnalyticsProvider, { writeKey, apiHost, lingerMs: 50 }, h(Page))),
-  );
+window.start = (writeKey, apiHost) => {
+  const root = createRoot(document.getElementById("root"));
+  const given = { writeKey, apiHost, lingerMs: 50 };
+  const show = (key) => root.render(h(StrictMode, {}, h(AnalyticsProvider, given, h(Page, { key }))));
+  window.remount = () => show("again");
+  show("first");
+};

@@ -25,6 +25,17 @@ def test_the_query_can_be_switched_off(visitor: Visitor, platform: Recorder, htm
     assert [event["type"] for event in platform.wait_events(1)] == ["page"]
 
 
+def test_only_ids_of_a_pattern(visitor: Visitor, platform: Recorder, html: Html) -> None:
+    """`useQueryString` may say which ids a link may give; others mean nothing, and the event goes on."""
+    load = f"{{apiHost: '{platform.url}', useQueryString: {{uid: /^[0-9]+$/, aid: /^web-/}}}}"
+    address = html(load)
+    visitor.page(address + "?ajs_uid=mallory&ajs_aid=a1&ajs_event=A").evaluate("analytics.flush()")
+    visitor.page(address + "?ajs_uid=12&ajs_aid=web-1&ajs_event=B").evaluate("analytics.flush()")
+    first, identify, second = platform.wait_events(3)
+    assert (first["event"], first.get("userId"), first["anonymousId"] != "a1") == ("A", None, True)
+    assert (identify["userId"], second["event"], second["anonymousId"]) == ("12", "B", "web-1")
+
+
 def test_malformed_queries_do_no_harm(visitor: Visitor, platform: Recorder, html: Html) -> None:
     """What cannot be decoded stays as it is; names of JavaScript's own objects are names like others."""
     visitor.page(html() + "?ajs_event=%E0%A4&ajs_prop___proto__=x&ajs_prop_=y&ajs_&=&utm_source=%").evaluate(
@@ -82,3 +93,44 @@ def test_consent_that_cannot_be_asked_is_none(visitor: Visitor, platform: Record
         page = visitor.page(html(f"{{apiHost: '{platform.url}', consent: {{categories: {fails}}}}}"))
         page.evaluate("analytics.track('x').then(() => analytics.flush())")
         assert platform.wait_events(1)[0]["context"]["consent"] == {"categoryPreferences": {}}
+
+
+def test_an_answer_that_is_none(visitor: Visitor, platform: Recorder, html: Html) -> None:
+    """Where the page's function says nothing that can be read, no category is allowed either."""
+    for says in (
+        "() => undefined",
+        "() => null",
+        "() => Promise.resolve()",
+        "async () => 'yes'",
+        "'not even a function'",
+    ):
+        platform.requests.clear()
+        page = visitor.page(html(f"{{apiHost: '{platform.url}', consent: {{categories: {says}}}}}"))
+        page.evaluate("analytics.track('x').then(() => analytics.flush())")
+        assert platform.wait_events(1)[0]["context"]["consent"] == {"categoryPreferences": {}}
+
+
+def test_consent_and_integrations(visitor: Visitor, platform: Recorder, html: Html) -> None:
+    """Both arrive as given, for the platform to decide: All false stops no event here, "Segment.io" false does."""
+    load = (
+        f"{{apiHost: '{platform.url}', integrations: {{All: false, Slack: true}}, "
+        "consent: {categories: () => ({ads: false, unmapped: true})}}"
+    )
+    visitor.page(html(load)).evaluate("""
+        analytics.track("a"); analytics.track("b", {}, {integrations: {Slack: false, Mixpanel: {x: 1}}});
+        analytics.track("c", {}, {context: {consent: {mine: 1}}}); analytics.track("d", {}, {integrations: {"Segment.io": false}});
+        analytics.flush();
+    """)
+    events = platform.wait_events(3)
+    assert [event["event"] for event in events] == ["a", "b", "c"]
+    assert [event["integrations"] for event in events] == [
+        {"All": False, "Slack": True},
+        {"All": False, "Slack": False, "Mixpanel": {"x": 1}},
+        {"All": False, "Slack": True},
+    ]
+    preferences = {"ads": False, "unmapped": True}
+    assert [event["context"]["consent"] for event in events] == [
+        {"categoryPreferences": preferences},
+        {"categoryPreferences": preferences},
+        {"mine": 1, "categoryPreferences": preferences},
+    ]

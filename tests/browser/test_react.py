@@ -24,17 +24,22 @@ def test_a_react_page(node: str, visitor: Visitor, platform: Recorder, site: Rec
     page = visitor.page(site.serve("/", '<div id="root"></div><script src="/page.js"></script>'))
     page.evaluate(f"start('{KEY}', '{platform.url}')")
     platform.wait_events(1)
+    page.evaluate("dispatchEvent(new ErrorEvent('error', {error: Object.create(null)}))")  # which has no text
     for button in ("#go", "#link", "#send", "#break"):
         page.click(button)
     page.until("document.getElementById('fallback')")
-    events = platform.wait_events(5)
+    events = platform.wait_events(6)
     told = [(event["type"], event.get("name") or event.get("event")) for event in events]
     assert told == [
         ("page", "/a"),
+        ("track", "Error Shown"),
         ("page", "/b"),
         ("track", "Link Clicked"),
         ("track", "Form Sent"),
         ("track", "Error Shown"),
     ]
-    assert events[4]["properties"]["name"] == "TypeError"
-    assert events[4]["properties"]["message"] == "broken on purpose"
+    assert events[1]["properties"] == {"name": "Error"}
+    assert events[5]["properties"]["name"] == "TypeError"
+    assert events[5]["properties"]["message"] == "broken on purpose"
+    assert page.evaluate("remount()") is None  # a client that was there before stays, and views are counted anew
+    assert platform.wait_events(7)[6]["name"] == "/a"

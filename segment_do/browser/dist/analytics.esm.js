@@ -37,11 +37,11 @@ function split(pair) {
   const at = pair.indexOf("=");
   return at < 0 ? [decoded(pair)] : [decoded(pair.slice(0, at)), decoded(pair.slice(at + 1))];
 }
-function decoded(text3) {
+function decoded(text2) {
   try {
-    return decodeURIComponent(text3.replace(/\+/g, " "));
+    return decodeURIComponent(text2.replace(/\+/g, " "));
   } catch {
-    return text3;
+    return text2;
   }
 }
 
@@ -81,8 +81,8 @@ function topDomain() {
   }
   return found;
 }
-function decoded2(text3) {
-  const bare = text3[0] === '"' ? text3.slice(1, -1) : text3;
+function decoded2(text2) {
+  const bare = text2[0] === '"' ? text2.slice(1, -1) : text2;
   return bare.replace(/(%[\dA-F]{2})+/gi, (part) => {
     try {
       return decodeURIComponent(part);
@@ -95,34 +95,40 @@ function decoded2(text3) {
 // src/store.ts
 var MemoryStore = class {
   constructor() {
-    this.values = {};
+    this.values = /* @__PURE__ */ new Map();
   }
   get(key) {
-    return this.values[key] ?? null;
+    return JSON.parse(this.values.get(key) ?? "null");
   }
   set(key, value) {
-    this.values[key] = value;
+    this.values.set(key, JSON.stringify(value));
   }
 };
 var BrowserStore = class {
   constructor(options) {
     this.options = options;
-    this.memory = new MemoryStore();
+    /** Only what neither of the two places took. */
+    this.refused = new MemoryStore();
   }
   get(key, shared) {
-    const cookie = shared ? parsed(readCookie(key)) : null;
-    const local = parsed(readLocal(key));
-    const value = cookie ?? local ?? this.memory.get(key);
+    const refused = this.refused.get(key);
+    if (refused !== null) return refused;
+    const local = read(readLocal(key), shared);
+    if (!shared) return local;
+    const cookie = read(readCookie(key), true);
+    const value = cookie ?? local;
     if (value !== null) {
-      if (shared && cookie === null) writeCookie(key, text(value), this.options);
-      if (shared && local !== value) writeLocal(key, JSON.stringify(value));
+      if (cookie === null) writeCookie(key, String(value), this.options);
+      if (local !== value) writeLocal(key, JSON.stringify(value));
     }
     return value;
   }
   set(key, value, shared) {
-    this.memory.set(key, value);
-    if (shared) writeCookie(key, value === null ? null : text(value), this.options);
-    writeLocal(key, value === null ? null : JSON.stringify(value));
+    const json = JSON.stringify(value);
+    if (shared) writeCookie(key, value === null ? null : String(value), this.options);
+    writeLocal(key, value === null ? null : json);
+    this.refused.set(key, null);
+    if (JSON.stringify(this.get(key, shared)) !== json) this.refused.set(key, value);
   }
 };
 function readLocal(key) {
@@ -141,14 +147,15 @@ function writeLocal(key, value) {
     return false;
   }
 }
-var text = (value) => typeof value === "string" ? value : JSON.stringify(value);
-function parsed(raw) {
+function read(raw, isId) {
   if (raw === null || raw === void 0 || raw === "") return null;
+  let value;
   try {
-    return JSON.parse(raw) ?? null;
+    value = JSON.parse(raw);
   } catch {
     return raw;
   }
+  return isId && value !== null && typeof value !== "string" ? raw : value;
 }
 
 // src/version.ts
@@ -201,18 +208,22 @@ function timezone() {
 function callOf(kind, args) {
   const callback = args.find((given2) => typeof given2 === "function");
   const given = args.filter((each) => typeof each !== "function");
+  const [first, second] = given;
+  const objects = given.filter(isObject);
   if (kind === "alias") {
-    return { first: text2(given[0]), second: text2(given[1]), fields: {}, options: object(given[2]), callback };
+    return { first: text(first), second: text(second), fields: {}, options: objects[0] ?? {}, callback };
   }
-  let first = text2(given[0]);
-  let second;
-  let next = isObject(given[0]) ? 0 : 1;
-  if ((kind === "page" || kind === "screen") && typeof given[1] === "string") {
-    second = first;
-    first = given[1];
-    next = 2;
+  if (kind === "page" || kind === "screen") {
+    const both = typeof second === "string";
+    if (objects.length === 1 && given.indexOf(objects[0]) === 3) objects.unshift({});
+    const [fields = {}, options = {}] = objects;
+    return { first: text(both ? second : first), second: both ? text(first) : void 0, fields, options, callback };
   }
-  return { first, second, fields: object(given[next]), options: object(given[next + 1]), callback };
+  if (kind === "track" && isObject(first)) {
+    return { first: text(first["event"]), fields: object(first["properties"]), options: object(second), callback };
+  }
+  const next = isObject(first) ? 0 : 1;
+  return { first: text(first), fields: object(given[next]), options: object(given[next + 1]), callback };
 }
 function givenContext(options) {
   const context = {};
@@ -222,10 +233,243 @@ function givenContext(options) {
   return { ...context, ...options.context };
 }
 var COMMON = ["userId", "anonymousId", "timestamp", "messageId", "context", "integrations"];
-function text2(value) {
+function text(value) {
   return typeof value === "number" || typeof value === "string" && value !== "" ? String(value) : void 0;
 }
 var object = (value) => isObject(value) ? value : {};
+
+// src/emitter.ts
+var Emitter = class {
+  constructor() {
+    this.listeners = /* @__PURE__ */ new Map();
+  }
+  on(name, listener) {
+    this.listeners.set(name, [...this.listeners.get(name) ?? [], listener]);
+    return this;
+  }
+  once(name, listener) {
+    const only = (...args) => {
+      this.off(name, only);
+      listener(...args);
+    };
+    return this.on(name, only);
+  }
+  off(name, listener) {
+    const left = (this.listeners.get(name) ?? []).filter((each) => each !== listener);
+    this.listeners.set(name, left);
+    return this;
+  }
+  emit(name, ...args) {
+    for (const listener of this.listeners.get(name) ?? []) {
+      try {
+        listener(...args);
+      } catch (error) {
+        if (name !== "error") this.emit("error", { messageId: "", reason: reasonOf(error) });
+      }
+    }
+    return this;
+  }
+};
+function reasonOf(thrown) {
+  try {
+    return String(thrown);
+  } catch {
+    return "something without a text was thrown";
+  }
+}
+
+// src/ids.ts
+function uuid() {
+  const bytes = crypto.getRandomValues(new Uint8Array(16));
+  bytes[6] = bytes[6] & 15 | 64;
+  bytes[8] = bytes[8] & 63 | 128;
+  const hex = Array.from(bytes, (byte) => (byte + 256).toString(16).slice(1)).join("");
+  return hex.replace(/^(.{8})(.{4})(.{4})(.{4})/, "$1-$2-$3-$4-");
+}
+var newMessageId = (nowMs) => `ajs-sdo-${nowMs}-${uuid()}`;
+
+// src/queue.ts
+var QUEUE_EVENTS_MAX = 500;
+var QUEUE_BYTES_MAX = 512 * 1024;
+var EVENT_BYTES_MAX = 32768;
+var EVENT_AGE_MAX_MS = 3 * 24 * 3600 * 1e3;
+var LEASE_MS = 5 * 60 * 1e3;
+var RENEW_MS = LEASE_MS / 5;
+var Queue = class {
+  constructor(writeKey, persist, nowMs) {
+    this.persist = persist;
+    this.nowMs = nowMs;
+    this.entries = [];
+    this.bytes = 0;
+    /** The page has said goodbye. */
+    this.left = false;
+    this.saving = false;
+    /** Whether storage holds what memory does. */
+    this.saved = false;
+    /** Pages before left more than there was room for. */
+    this.more = false;
+    this.prefix = `sdo_queue.${writeKey}.`;
+    this.key = this.prefix + uuid();
+  }
+  get length() {
+    return this.entries.length;
+  }
+  /** How many are not under way. */
+  get ready() {
+    return this.entries.reduce((count, entry) => count + (entry.away ? 0 : 1), 0);
+  }
+  /** Takes an event, or says why not. */
+  add(message) {
+    const entry = entryOf(message, 0, this.nowMs());
+    if (entry.bytes > EVENT_BYTES_MAX) return `the event has ${entry.bytes} bytes; ${EVENT_BYTES_MAX} are allowed`;
+    if (!this.fits(entry)) return "the queue is full";
+    this.entries.push(entry);
+    this.bytes += entry.bytes;
+    this.changed();
+    return void 0;
+  }
+  /** The first events that are not under way and were sent equally often, so that one count is true for all. */
+  take(eventsMax, bytesMax) {
+    const taken = [];
+    let room = bytesMax;
+    for (const entry of this.entries) {
+      if (entry.away) continue;
+      room -= entry.bytes + 1;
+      if (taken.length >= eventsMax || room < 0 || entry.attempts !== (taken[0] ?? entry).attempts) break;
+      taken.push(entry);
+    }
+    for (const entry of taken) {
+      entry.away = true;
+      entry.attempts++;
+    }
+    if (taken.length > 0) this.changed();
+    return taken;
+  }
+  /** Lets go of what is too old to be sent again, and gives it. */
+  lapsed() {
+    const latest = this.nowMs() - EVENT_AGE_MAX_MS;
+    const old = this.entries.filter((entry) => entry.attempts > 0 && !entry.away && entry.bornMs < latest);
+    if (old.length > 0) this.remove(old);
+    return old;
+  }
+  /** The platform has answered for these. */
+  remove(settled) {
+    const gone = new Set(settled);
+    this.keep((entry) => !gone.has(entry));
+    this.changed();
+    if (this.more && this.entries.length === 0) this.adopt();
+  }
+  /** Takes over what pages before left, as far as there is room. */
+  adopt() {
+    if (!this.persist) return;
+    this.more = false;
+    for (const key of this.storedKeys()) {
+      if (key === this.key) continue;
+      if (!this.hasRoom) {
+        this.more = true;
+        break;
+      }
+      const stored = readQueue(key);
+      if (stored && this.nowMs() - stored.at < LEASE_MS && stored.at <= this.nowMs()) continue;
+      const rest = this.restore(stored?.events ?? []);
+      if (rest.length > 0) this.more = true;
+      writeLocal(key, rest.length > 0 ? JSON.stringify({ at: 0, events: rest }) : null);
+    }
+    this.save();
+  }
+  /** The page lives, and has something to send. */
+  renew() {
+    if (this.entries.length > 0) this.save();
+  }
+  /** The page goes away: whoever comes next may take what is left. */
+  leave() {
+    this.left = true;
+    this.save();
+  }
+  /** The page came back from the browser's cache; what it had may be another page's now. */
+  comeBack() {
+    if (!this.left) return;
+    this.left = false;
+    if (this.persist && this.saved) {
+      const ours = new Set(readQueue(this.key)?.events.map(([, , message]) => message.messageId));
+      this.keep((entry) => ours.has(entry.id));
+    }
+    this.save();
+  }
+  /** Whether what was stored is of a page that has said goodbye, and ours to take over. */
+  isLeft(key, value) {
+    return !!key?.startsWith(this.prefix) && key !== this.key && !!value?.startsWith(GOODBYE);
+  }
+  keep(wanted) {
+    this.entries = this.entries.filter(wanted);
+    this.bytes = this.entries.reduce((sum, entry) => sum + entry.bytes, 0);
+  }
+  /** For any event at all. */
+  get hasRoom() {
+    return this.entries.length < QUEUE_EVENTS_MAX && this.bytes + EVENT_BYTES_MAX <= QUEUE_BYTES_MAX;
+  }
+  fits(entry) {
+    return this.entries.length < QUEUE_EVENTS_MAX && this.bytes + entry.bytes <= QUEUE_BYTES_MAX;
+  }
+  /** Puts older events in front; gives back those for which there is no room. */
+  restore(events) {
+    const known = new Set(this.entries.map((entry) => entry.id));
+    const older = [];
+    const rest = [];
+    for (const stored of events) {
+      const [attempts, bornMs, message] = stored;
+      const entry = entryOf(message, attempts, bornMs);
+      if (known.has(entry.id)) continue;
+      if (older.length + this.entries.length >= QUEUE_EVENTS_MAX || !this.fits(entry)) {
+        rest.push(stored);
+        continue;
+      }
+      older.push(entry);
+      this.bytes += entry.bytes;
+    }
+    this.entries.unshift(...older);
+    return rest;
+  }
+  /** Written once a task, right after the code that runs now: a burst of calls costs one write. */
+  changed() {
+    if (this.saving) return;
+    this.saving = true;
+    void Promise.resolve().then(() => this.save());
+  }
+  save() {
+    this.saving = false;
+    if (!this.persist) return;
+    const events = this.entries.map((entry) => `[${entry.attempts},${entry.bornMs},${entry.json}]`);
+    const at = this.left ? GOODBYE : `{"at":${this.nowMs()},`;
+    this.saved = writeLocal(this.key, events.length ? `${at}"events":[${events.join(",")}]}` : null);
+  }
+  storedKeys() {
+    try {
+      return Object.keys(localStorage).filter((key) => key.startsWith(this.prefix));
+    } catch {
+      return [];
+    }
+  }
+};
+var GOODBYE = '{"at":0,';
+function entryOf(message, attempts, bornMs) {
+  const json = JSON.stringify(message);
+  const bytes = new TextEncoder().encode(json).length;
+  return { id: message.messageId, type: message.type, json, bytes, bornMs, attempts, away: false };
+}
+function readQueue(key) {
+  try {
+    const { at, events } = JSON.parse(readLocal(key));
+    return { at, events: events.filter(isStored) };
+  } catch {
+    return null;
+  }
+}
+function isStored(given) {
+  const [attempts, bornMs, message] = Array.isArray(given) ? given : [];
+  const isEvent = isObject(message) && typeof message["messageId"] === "string" && typeof message["type"] === "string";
+  return typeof attempts === "number" && typeof bornMs === "number" && isEvent;
+}
 
 // src/retry.ts
 var FIRST_BACKOFF_MS = 500;
@@ -240,8 +484,8 @@ function backoffMs(failures, random) {
 }
 function retryAfterMs(header, nowMs) {
   if (!header) return void 0;
-  const text3 = header.trim();
-  const asked = /^\d+$/.test(text3) ? Number(text3) * 1e3 : Date.parse(text3) - nowMs;
+  const text2 = header.trim();
+  const asked = /^\d+$/.test(text2) ? Number(text2) * 1e3 : Date.parse(text2) - nowMs;
   return Number.isNaN(asked) ? void 0 : Math.min(Math.max(0, asked), MAX_RETRY_AFTER_MS);
 }
 function waitMs(failures, asked, random) {
@@ -250,22 +494,27 @@ function waitMs(failures, asked, random) {
 
 // src/delivery.ts
 var REQUEST_BYTES_MAX = 6e4;
+var KEEPALIVE_BYTES_MAX = 65536;
 var REQUEST_TIMEOUT_MS = 3e4;
 var ATTEMPTS_MAX = 100;
 var Delivery = class {
-  constructor(queue, options, told, random = Math.random) {
+  constructor(queue, options, told) {
     this.queue = queue;
     this.options = options;
     this.told = told;
-    this.random = random;
     this.busy = false;
     this.failures = 0;
+    /** The platform answered that it wants to be left alone; otherwise it was not reached. */
+    this.wished = false;
     this.flushing = [];
+    /** Bytes under way that may outlive the page. */
     this.bytesAway = 0;
+    this.envelopeBytes = 100 + 3 * options.writeKey.length;
   }
   /** Something was queued. */
   wake() {
-    if (this.queue.ready >= this.options.batchEvents) this.send();
+    if (this.queue.left) this.leave();
+    else if (this.queue.ready >= this.options.batchEvents) this.send();
     else if (this.linger === void 0 && !this.busy) {
       this.linger = setTimeout(() => {
         this.linger = void 0;
@@ -281,23 +530,29 @@ var Delivery = class {
       this.settleFlush();
     });
   }
-  /** The network is there again, or events of a page before are. */
+  /** The network is there again, or events of a page before are. A wait that the platform asked for goes on. */
   online() {
-    this.unpause();
+    if (!this.wished) {
+      clearTimeout(this.pause);
+      this.pause = void 0;
+      this.failures = 0;
+    }
     this.send();
   }
   /** The page may go away: everything leaves now, as far as browsers allow, and stays in the queue until answered. */
   leave() {
     if (this.pause !== void 0 || !isOnline()) return;
     for (; ; ) {
-      const room = REQUEST_BYTES_MAX - this.bytesAway;
+      const room = Math.min(REQUEST_BYTES_MAX, KEEPALIVE_BYTES_MAX - this.bytesAway - this.envelopeBytes);
       const batch = room > 0 ? this.queue.take(this.options.delivery === "single" ? 1 : Infinity, room) : [];
       if (batch.length === 0) return;
-      void this.attempt(batch).then(() => this.settleFlush());
+      void this.attempt(batch, true).then(() => this.settleFlush());
     }
   }
   send() {
     if (this.busy || this.pause !== void 0 || !isOnline()) return;
+    const old = this.queue.lapsed();
+    if (old.length > 0) this.told("delivery_failure", { messageIds: idsOf(old), status: 0, reason: "too old to be sent again" });
     const batch = this.queue.take(this.options.delivery === "single" ? 1 : this.options.batchEvents, REQUEST_BYTES_MAX);
     if (batch.length === 0) return;
     clearTimeout(this.linger);
@@ -314,14 +569,10 @@ var Delivery = class {
     });
   }
   /** One request and what follows from its answer; true when the platform has answered for good. Never rejects. */
-  async attempt(batch) {
-    const retries = batch[0].attempts;
-    const bytes = batch.reduce((sum, entry) => sum + entry.bytes, 0);
-    for (const entry of batch) entry.attempts++;
-    this.bytesAway += bytes;
-    const { status, retryAfter, reason } = await this.post(batch, retries);
-    this.bytesAway -= bytes;
-    const what = { messageIds: batch.map((entry) => entry.id), status, reason };
+  async attempt(batch, leaving = false) {
+    const { attempts } = batch[0];
+    const { status, retryAfter, reason } = await this.post(batch, leaving);
+    const what = { messageIds: idsOf(batch), status, reason };
     if (!isRetryable(status)) {
       this.failures = 0;
       this.queue.remove(batch);
@@ -329,14 +580,15 @@ var Delivery = class {
       return true;
     }
     for (const entry of batch) entry.away = false;
-    if (retries + 1 >= ATTEMPTS_MAX) {
+    if (attempts >= ATTEMPTS_MAX) {
       this.queue.remove(batch);
       this.told("delivery_failure", what);
     } else {
       this.told("delivery_retry", what);
     }
     this.failures++;
-    const wait = waitMs(this.failures, retryAfterMs(retryAfter, Date.now()), this.random());
+    this.wished = status !== 0;
+    const wait = waitMs(this.failures, retryAfterMs(retryAfter, Date.now()), Math.random());
     clearTimeout(this.pause);
     this.pause = setTimeout(() => {
       this.pause = void 0;
@@ -344,28 +596,31 @@ var Delivery = class {
     }, wait);
     return false;
   }
-  async post(batch, retries) {
+  async post(batch, leaving) {
     const { writeKey, apiHost, delivery } = this.options;
+    const { attempts, type, json } = batch[0];
+    const bytes = batch.reduce((sum, entry) => sum + entry.bytes + 1, this.envelopeBytes);
+    const single = delivery === "single" && bytes <= EVENT_BYTES_MAX;
     const envelope = `"writeKey":${JSON.stringify(writeKey)},"sentAt":"${(/* @__PURE__ */ new Date()).toISOString()}"}`;
-    const single = delivery === "single";
-    const path = single ? batch[0].type[0] : "b";
-    const body = single ? `${batch[0].json.slice(0, -1)},${envelope}` : `{"batch":[${batch.map((entry) => entry.json).join(",")}],${envelope}`;
+    const url = `${apiHost}/v1/${single ? type[0] : "b"}`;
+    const body = single ? `${json.slice(0, -1)},${envelope}` : `{"batch":[${batch.map((entry) => entry.json).join(",")}],${envelope}`;
     const headers = { "Content-Type": "text/plain" };
-    if (retries > 0) headers["X-Retry-Count"] = String(retries);
-    const url = `${apiHost}/v1/${path}`;
+    if (attempts > 1) headers["X-Retry-Count"] = String(attempts - 1);
+    const keepalive = this.bytesAway + bytes <= KEEPALIVE_BYTES_MAX;
     const limit = new AbortController();
     const timer = setTimeout(() => limit.abort(), REQUEST_TIMEOUT_MS);
+    if (keepalive) this.bytesAway += bytes;
     try {
-      if (!("keepalive" in Request.prototype) && document.visibilityState === "hidden") {
-        navigator.sendBeacon(url, body);
-        return { status: 0, reason: "beacon" };
+      if (leaving && !("keepalive" in Request.prototype)) {
+        return { status: 0, reason: navigator.sendBeacon(url, body) ? "a beacon has no answer" : "no beacon was taken" };
       }
       const response = await fetch(url, {
         method: "POST",
         body,
         headers,
-        keepalive: true,
+        keepalive,
         credentials: "omit",
+        redirect: "error",
         signal: limit.signal
       });
       return {
@@ -374,9 +629,10 @@ var Delivery = class {
         reason: `the platform answered ${response.status}`
       };
     } catch (error) {
-      return { status: 0, reason: String(error) };
+      return { status: 0, reason: reasonOf(error) };
     } finally {
       clearTimeout(timer);
+      if (keepalive) this.bytesAway -= bytes;
     }
   }
   settleFlush() {
@@ -384,56 +640,9 @@ var Delivery = class {
     if (this.flushing.length === 0 || !empty && (this.busy || this.queue.ready === 0)) return;
     for (const resolve of this.flushing.splice(0)) resolve(empty);
   }
-  unpause() {
-    clearTimeout(this.pause);
-    this.pause = void 0;
-    this.failures = 0;
-  }
 };
+var idsOf = (batch) => batch.map((entry) => entry.id);
 var isOnline = () => navigator.onLine !== false;
-
-// src/emitter.ts
-var Emitter = class {
-  constructor() {
-    this.listeners = {};
-  }
-  on(name, listener) {
-    var _a;
-    ((_a = this.listeners)[name] ?? (_a[name] = [])).push(listener);
-    return this;
-  }
-  once(name, listener) {
-    const only = (...args) => {
-      this.off(name, only);
-      listener(...args);
-    };
-    return this.on(name, only);
-  }
-  off(name, listener) {
-    this.listeners[name] = (this.listeners[name] ?? []).filter((each) => each !== listener);
-    return this;
-  }
-  emit(name, ...args) {
-    for (const listener of this.listeners[name] ?? []) {
-      try {
-        listener(...args);
-      } catch (error) {
-        if (name !== "error") this.emit("error", error);
-      }
-    }
-    return this;
-  }
-};
-
-// src/ids.ts
-function uuid() {
-  const bytes = crypto.getRandomValues(new Uint8Array(16));
-  bytes[6] = bytes[6] & 15 | 64;
-  bytes[8] = bytes[8] & 63 | 128;
-  const hex = Array.from(bytes, (byte) => (byte + 256).toString(16).slice(1)).join("");
-  return hex.replace(/^(.{8})(.{4})(.{4})(.{4})/, "$1-$2-$3-$4-");
-}
-var newMessageId = (nowMs) => `ajs-sdo-${nowMs}-${uuid()}`;
 
 // src/identity.ts
 var Group = class {
@@ -444,21 +653,21 @@ var Group = class {
   }
   /** The id, null when there is none; with an argument also sets it (null: removes). */
   id(id) {
-    if (id !== void 0) this.store.set(this.idKey, id, true);
+    if (id !== void 0) this.store.set(this.idKey, asText(id), true);
     return asText(this.store.get(this.idKey, true));
   }
   /** A copy of the traits; with an argument also replaces them. */
   traits(traits) {
     if (traits !== void 0) this.store.set(this.traitsKey, traits ?? {}, false);
     const found2 = this.store.get(this.traitsKey, false);
-    return typeof found2 === "object" ? { ...found2 } : {};
+    return isObject(found2) ? found2 : {};
   }
   /** Traits add to those that are there, unless the id is another one than before. */
   identify(id, traits) {
     const before = this.id();
     const kept = before === null || id === void 0 || before === id ? this.traits() : {};
-    if (id !== void 0) this.id(id);
     this.traits({ ...kept, ...traits });
+    if (id !== void 0) this.id(id);
   }
   reset() {
     this.id(null);
@@ -477,13 +686,13 @@ var User = class extends Group {
   id(id) {
     if (id !== void 0 && id !== null) {
       const before = super.id();
-      if (before !== null && before !== id) this.store.set(ANONYMOUS, null, true);
+      if (before !== null && before !== asText(id)) this.store.set(ANONYMOUS, null, true);
     }
     return super.id(id) ?? this.speaker ?? null;
   }
   /** Made at the first look where there is none, never for an agent; with an argument also sets it (null: a new one). */
   anonymousId(id) {
-    if (id !== void 0) this.store.set(ANONYMOUS, id, true);
+    if (id !== void 0) this.store.set(ANONYMOUS, asText(id), true);
     const found2 = asText(this.store.get(ANONYMOUS, true));
     if (found2 !== null) return found2;
     if (this.speaker !== void 0) return void 0;
@@ -496,7 +705,7 @@ var User = class extends Group {
     super.reset();
   }
 };
-var asText = (value) => typeof value === "string" ? value : typeof value === "number" ? String(value) : null;
+var asText = (value) => text(value) ?? null;
 
 // src/links.ts
 function listen(elements, kind, name, fields, happened) {
@@ -521,18 +730,20 @@ function deliveryOptions(writeKey, options, scriptHost) {
   const theirs = isObject(given) ? given : {};
   const strategy = isObject(theirs["deliveryStrategy"]) ? theirs["deliveryStrategy"] : {};
   const config = isObject(strategy["config"]) ? strategy["config"] : {};
-  const host = options.apiHost ?? theirs["apiHost"] ?? scriptHost ?? location.origin;
-  const single = options.delivery ?? (strategy["strategy"] === "standard" ? "single" : "batch");
+  const ownHost = location.protocol.startsWith("http") ? location.origin : "";
+  const host = options.apiHost || theirs["apiHost"] || scriptHost || ownHost;
+  if (!host) throw new Error("load() needs apiHost: this page has no host of its own");
+  const delivery = options.delivery ?? (strategy["strategy"] === "standard" ? "single" : "batch");
   return {
     writeKey,
     apiHost: address(String(host), theirs["protocol"]),
-    delivery: single,
+    delivery,
     batchEvents: between(1, options.batchEvents ?? config["size"], BATCH_EVENTS_MAX, BATCH_EVENTS),
     lingerMs: between(0, options.lingerMs ?? config["timeout"], 6e4, LINGER_MS)
   };
 }
 function address(host, protocol) {
-  const bare = host.trim().replace(/\/+$/, "").replace(/\/v1$/, "");
+  const bare = host.trim().replace(/^\/+/, "").replace(/\/+$/, "").replace(/\/v1$/, "");
   if (/^https?:\/\//.test(bare)) return bare;
   return `${typeof protocol === "string" ? protocol.replace(/:?\/*$/, "") : "https"}://${bare}`;
 }
@@ -597,6 +808,10 @@ var Pipeline = class {
       for (const middleware of middlewares) this.destination.push(stepOf(middleware, name));
     }
   }
+  /** The event itself where nothing can happen to it; else a copy, so that no step changes what the caller goes on using. */
+  own(message) {
+    return this.source.length || this.destination.length || this.consent ? copied(message) : message;
+  }
   /** Resolves when the event is in the queue, or taken out of the stream; undefined when that is so already. */
   run(message) {
     if (this.tail) {
@@ -625,17 +840,17 @@ var Pipeline = class {
       try {
         for (let at = index; given && at < steps.length; at++) {
           const result = steps[at](given);
-          if (result && "then" in result && typeof result.then === "function") {
+          if (isThenable(result)) {
             return Promise.resolve(result).then(
               (later) => from(later, at + 1),
-              (error) => this.failed(message, String(error))
+              (error) => this.failed(message, reasonOf(error))
             );
           }
           given = result;
         }
         if (given) this.out(given);
       } catch (error) {
-        this.failed(message, String(error));
+        this.failed(message, reasonOf(error));
       }
       return void 0;
     };
@@ -644,15 +859,14 @@ var Pipeline = class {
   /** Consent that cannot be asked is consent to nothing: no category is allowed. */
   stamped(message) {
     if (!this.consent) return message;
-    const stamp = (categoryPreferences) => {
+    const stamp = (answer) => {
       const given = message.context["consent"];
-      const consent = { ...isObject(given) ? given : {}, categoryPreferences };
+      const consent = { ...isObject(given) ? given : {}, categoryPreferences: isObject(answer) ? answer : {} };
       return { ...message, context: { ...message.context, consent } };
     };
     try {
       const asked = this.consent.categories();
-      if (typeof asked.then !== "function") return stamp(asked);
-      return Promise.resolve(asked).then(stamp, () => stamp({}));
+      return isThenable(asked) ? Promise.resolve(asked).then(stamp, () => stamp({})) : stamp(asked);
     } catch {
       return stamp({});
     }
@@ -670,156 +884,19 @@ function stepOf(middleware, integration) {
   };
 }
 var isThenable = (value) => typeof value === "object" && value !== null && typeof value.then === "function";
-
-// src/queue.ts
-var QUEUE_EVENTS_MAX = 500;
-var QUEUE_BYTES_MAX = 512 * 1024;
-var EVENT_BYTES_MAX = 32768;
-var EVENT_AGE_MAX_MS = 3 * 24 * 3600 * 1e3;
-var LEASE_MS = 5 * 60 * 1e3;
-var Queue = class {
-  constructor(writeKey, persist, nowMs) {
-    this.persist = persist;
-    this.nowMs = nowMs;
-    this.entries = [];
-    this.bytes = 0;
-    this.left = false;
-    this.saving = false;
-    this.prefix = `sdo_queue.${writeKey}.`;
-    this.key = this.prefix + uuid();
-  }
-  get length() {
-    return this.entries.length;
-  }
-  /** How many are not under way. */
-  get ready() {
-    return this.entries.reduce((count, entry) => count + (entry.away ? 0 : 1), 0);
-  }
-  /** Takes an event, or says why not. */
-  add(message) {
-    const entry = entryOf(message, 0, this.nowMs());
-    if (entry.bytes > EVENT_BYTES_MAX) return `the event has ${entry.bytes} bytes; ${EVENT_BYTES_MAX} are allowed`;
-    if (!this.fits(entry)) return "the queue is full";
-    this.entries.push(entry);
-    this.bytes += entry.bytes;
-    this.changed();
-    return void 0;
-  }
-  /** The first events that are not under way and were sent equally often, so that one count is true for all. */
-  take(eventsMax, bytesMax) {
-    const taken = [];
-    let room = bytesMax;
-    for (const entry of this.entries) {
-      if (entry.away) continue;
-      room -= entry.bytes + 1;
-      if (taken.length >= eventsMax || room < 0 || entry.attempts !== (taken[0] ?? entry).attempts) break;
-      taken.push(entry);
-    }
-    for (const entry of taken) entry.away = true;
-    return taken;
-  }
-  /** The platform has answered for these. */
-  remove(settled) {
-    const gone = new Set(settled);
-    this.entries = this.entries.filter((entry) => !gone.has(entry));
-    this.bytes = this.entries.reduce((sum, entry) => sum + entry.bytes, 0);
-    this.changed();
-  }
-  /** Takes over what pages before left. */
-  adopt() {
-    if (!this.persist) return;
-    for (const key of this.storedKeys()) {
-      if (key === this.key) continue;
-      const stored = readQueue(key);
-      if (stored && this.nowMs() - stored.at < LEASE_MS && stored.at <= this.nowMs()) continue;
-      writeLocal(key, null);
-      if (stored) this.restore(stored.events);
-    }
-    this.save();
-  }
-  /** The page goes away: whoever comes next may take what is left. */
-  leave() {
-    this.left = true;
-    this.save();
-  }
-  /** The page came back from the browser's cache; what it had may be another page's now. */
-  comeBack() {
-    if (!this.left) return;
-    this.left = false;
-    if (!this.persist) return;
-    const stored = readQueue(this.key);
-    this.entries = [];
-    this.bytes = 0;
-    this.restore(stored?.events ?? []);
-    this.save();
-  }
-  /** Whether a storage key is of a queue that this one could take over. */
-  isKin(key) {
-    return key !== null && key.startsWith(this.prefix) && key !== this.key;
-  }
-  fits(entry) {
-    return this.entries.length < QUEUE_EVENTS_MAX && this.bytes + entry.bytes <= QUEUE_BYTES_MAX;
-  }
-  restore(events) {
-    const older = [];
-    for (const [attempts, message] of events) {
-      const entry = entryOf(message, attempts, this.nowMs());
-      if (this.nowMs() - entry.bornMs > EVENT_AGE_MAX_MS || !this.fits(entry)) continue;
-      if (this.entries.some((other) => other.id === entry.id)) continue;
-      older.push(entry);
-      this.bytes += entry.bytes;
-    }
-    this.entries.unshift(...older);
-  }
-  /** Written once a task, right after the code that runs now: a burst of calls costs one write. */
-  changed() {
-    if (this.saving) return;
-    this.saving = true;
-    void Promise.resolve().then(() => this.save());
-  }
-  save() {
-    this.saving = false;
-    if (!this.persist) return;
-    const events = this.entries.map((entry) => `[${entry.attempts},${entry.json}]`);
-    const at = this.left ? 0 : this.nowMs();
-    writeLocal(this.key, events.length ? `{"at":${at},"events":[${events.join(",")}]}` : null);
-  }
-  storedKeys() {
-    try {
-      return Object.keys(localStorage).filter((key) => key.startsWith(this.prefix));
-    } catch {
-      return [];
-    }
-  }
-};
-function entryOf(message, attempts, nowMs) {
-  const json = JSON.stringify(message);
-  const born = new Date(message.timestamp).getTime();
-  return {
-    id: message.messageId,
-    type: message.type,
-    json,
-    bytes: new TextEncoder().encode(json).length,
-    bornMs: attempts === 0 || Number.isNaN(born) ? nowMs : born,
-    attempts,
-    away: false
-  };
-}
-function readQueue(key) {
-  try {
-    const found2 = JSON.parse(readLocal(key) ?? "null");
-    return found2 && Array.isArray(found2.events) ? found2 : null;
-  } catch {
-    return null;
-  }
+function copied(value) {
+  if (Array.isArray(value)) return value.map(copied);
+  const isPlain = isObject(value) && Object.prototype.toString.call(value) === "[object Object]" && typeof value["toJSON"] !== "function";
+  if (!isPlain) return value;
+  return Object.fromEntries(Object.entries(value).map(([name, each]) => [name, copied(each)]));
 }
 
 // src/query.ts
-function obeyQuery(search, client) {
+function obeyQuery(search, client, { aid = /./, uid = /./ }) {
   if (!search.includes("ajs_")) return;
   const given = parameters(search);
-  if (given["ajs_aid"]) client.setAnonymousId(given["ajs_aid"]);
-  if (given["ajs_uid"]) client.identify(given["ajs_uid"], named(given, "ajs_trait_"));
+  if (given["ajs_aid"] && aid.test(given["ajs_aid"])) client.setAnonymousId(given["ajs_aid"]);
+  if (given["ajs_uid"] && uid.test(given["ajs_uid"])) client.identify(given["ajs_uid"], named(given, "ajs_trait_"));
   if (given["ajs_event"]) client.track(given["ajs_event"], named(given, "ajs_prop_"));
 }
 function named(given, prefix) {
@@ -852,27 +929,29 @@ var Client = class {
     this.people = new User(new MemoryStore());
     this.company = new Group(new MemoryStore());
     this.talking = false;
+    /** Ends what the client hears of its page. */
+    this.hearing = new AbortController();
   }
   /** Begin: `load("writeKey", {apiHost: "https://cdp.example.com"})`. Loading again does nothing. */
-  load(writeKey, options = {}, scriptHost) {
+  load(writeKey, given, scriptHost) {
     return this.safely(() => {
+      const options = given ?? {};
       if (this.initialized || typeof window === "undefined") return;
       if (typeof writeKey !== "string" || !writeKey) {
         this.fail("", "load() needs a write key");
         return;
       }
       this.options = options;
-      const persist = !options.disableClientPersistence && !options.disable;
-      const kept = persist && this.agent === void 0;
-      const store = kept ? new BrowserStore(options.cookie ?? {}) : new MemoryStore();
+      const store = this.persists() ? new BrowserStore(options.cookie ?? {}) : new MemoryStore();
       this.people = new User(store, this.agent);
       this.company = new Group(store);
       if (this.givenAnonymousId !== void 0) this.people.anonymousId(this.givenAnonymousId);
       this.pipeline.consent = options.consent;
-      if (!options.disable && options.integrations?.["Segment.io"] !== false) this.connect(writeKey, persist, scriptHost);
+      if (!options.disable && options.integrations?.["Segment.io"] !== false) this.connect(writeKey, scriptHost);
       this.initialized = true;
       this.emitter.emit("initialize", { writeKey }, options);
-      if (options.useQueryString !== false && this.agent === void 0) obeyQuery(location.search, this);
+      const fromQuery = options.useQueryString ?? true;
+      if (fromQuery && this.agent === void 0) obeyQuery(location.search, this, fromQuery === true ? {} : fromQuery);
       for (const call of this.early.splice(0)) call();
       if (options.initialPageview) void this.page();
       this.emitter.emit("ready");
@@ -967,6 +1046,23 @@ var Client = class {
   flush() {
     return Promise.resolve(this.delivery?.flush() ?? true);
   }
+  /** Hear of the page no more. What is queued still leaves; on the last moments of the page nothing does. */
+  forget() {
+    this.hearing.abort();
+  }
+  /** analytics.js's older spelling of `page({path})`. */
+  pageview(path) {
+    return this.page(path === void 0 ? {} : { path });
+  }
+  /** analytics.js has plugins, which are not run here, and a time to wait for them. Pages that ask for either go on. */
+  register(..._plugins) {
+    return Promise.resolve(this.fail("", "plugins are not run"));
+  }
+  deregister(..._names) {
+    return Promise.resolve();
+  }
+  timeout(_milliseconds) {
+  }
   /** Say on the console what happens. */
   debug(on = true) {
     this.talking = on;
@@ -991,42 +1087,42 @@ var Client = class {
   }
   call(kind, args) {
     return new Promise((resolve) => {
+      const lost = () => resolve({});
       this.safely(() => {
-        if (typeof window === "undefined") return resolve({});
+        if (typeof window === "undefined") return lost();
         const queued = queuedFacts(args[args.length - 1]);
         const page = queued ?? pageFacts();
         const call = callOf(kind, queued ? args.slice(0, -1) : args);
         const timestamp = call.options.timestamp ?? /* @__PURE__ */ new Date();
-        this.soon(
-          () => {
-            const message = this.messageOf(kind, call, page, timestamp);
-            if (!message) return resolve({});
-            this.tell(kind, call);
-            const done = () => {
-              resolve({ event: message });
-              if (call.callback) this.safely(() => call.callback({ event: message }));
-            };
-            const waiting = this.accepts(message) ? this.pipeline.run(message) : void 0;
-            if (waiting) void waiting.then(done);
-            else done();
-          },
-          () => resolve({})
-        );
-      });
+        this.soon(() => {
+          const message = this.messageOf(kind, call, page, timestamp);
+          if (!message) return lost();
+          this.tell(kind, call);
+          const done = () => {
+            resolve({ event: message });
+            if (call.callback) this.safely(() => call.callback({ event: message }));
+          };
+          const waiting = this.accepts(message) ? this.pipeline.run(message) : void 0;
+          if (waiting) void waiting.then(done);
+          else done();
+        }, lost);
+      }, lost);
     });
   }
   messageOf(kind, call, page, timestamp) {
     const { first, second, fields, options } = call;
     const own = {};
     const user = this.people;
-    let userId = text2(options.userId) ?? user.id() ?? void 0;
+    const anonymousId = text(options.anonymousId);
+    if (anonymousId !== void 0 && this.agent === void 0) user.anonymousId(anonymousId);
+    let userId = text(options.userId) ?? user.id() ?? void 0;
     if (kind === "track") {
       if (!first) return void this.fail("", "track() needs the event's name");
       own.event = first;
       own.properties = fields;
     } else if (kind === "identify") {
       user.identify(first, fields);
-      userId = text2(options.userId) ?? user.id() ?? void 0;
+      userId = user.id() ?? userId;
       own.traits = user.traits();
     } else if (kind === "group") {
       this.company.identify(first, fields);
@@ -1042,18 +1138,18 @@ var Client = class {
       const named2 = {};
       if (first !== void 0) own.name = named2["name"] = first;
       if (second !== void 0) own.category = named2["category"] = second;
-      own.properties = kind === "page" ? { ...page, ...fields, ...named2 } : { ...fields, ...named2 };
+      own.properties = kind === "page" ? { ...page, ...fields, ...named2 } : fields;
     }
-    return {
+    return this.pipeline.own({
       ...own,
       type: kind,
-      messageId: text2(options.messageId) ?? newMessageId(Date.now()),
+      messageId: text(options.messageId) ?? newMessageId(Date.now()),
       timestamp,
       userId,
-      anonymousId: text2(options.anonymousId) ?? user.anonymousId(),
+      anonymousId: anonymousId ?? user.anonymousId(),
       context: contextOf(kind === "page" ? factsIn(own.properties, page) : page, givenContext(options), this.persists()),
       integrations: { ...this.options.integrations, ...options.integrations }
-    };
+    });
   }
   /** An event that must not go to "Segment.io" goes nowhere: a page has no other destination. */
   accepts(message) {
@@ -1066,36 +1162,40 @@ var Client = class {
     if (this.talking) console.log("segment_do", message.type, message);
     this.delivery.wake();
   }
-  connect(writeKey, persist, scriptHost) {
-    const queue = this.queue = new Queue(writeKey, persist, Date.now);
-    const delivery = this.delivery = new Delivery(
-      queue,
-      deliveryOptions(writeKey, this.options, scriptHost),
-      (name, what) => {
-        if (this.talking) console.log("segment_do", name, what);
-        this.emitter.emit(name, what);
-      }
-    );
+  connect(writeKey, scriptHost) {
+    const where = deliveryOptions(writeKey, this.options, scriptHost);
+    const queue = this.queue = new Queue(writeKey, !this.options.disableClientPersistence, Date.now);
+    const delivery = this.delivery = new Delivery(queue, where, (name, what) => {
+      if (this.talking) console.log("segment_do", name, what);
+      this.emitter.emit(name, what);
+    });
     const adopt = () => {
       queue.adopt();
       if (queue.length > 0) delivery.online();
     };
-    addEventListener("online", () => delivery.online());
-    document.addEventListener("visibilitychange", () => {
+    const { signal } = this.hearing;
+    addEventListener("online", () => delivery.online(), { signal });
+    const hide = () => {
       if (document.visibilityState === "hidden") delivery.leave();
-    });
-    addEventListener("pagehide", () => {
+    };
+    document.addEventListener("visibilitychange", hide, { signal });
+    const leave = () => {
       delivery.leave();
       queue.leave();
-    });
-    addEventListener("pageshow", (shown) => {
+    };
+    addEventListener("pagehide", leave, { signal });
+    const comeBack = (shown) => {
       if (!shown.persisted) return;
       queue.comeBack();
       adopt();
-    });
-    addEventListener("storage", (changed) => {
-      if (changed.newValue && queue.isKin(changed.key) && document.visibilityState === "visible") adopt();
-    });
+    };
+    addEventListener("pageshow", comeBack, { signal });
+    const inherit = ({ key, newValue }) => {
+      if (queue.isLeft(key, newValue) && document.visibilityState === "visible") adopt();
+    };
+    addEventListener("storage", inherit, { signal });
+    const renewing = setInterval(() => queue.renew(), RENEW_MS);
+    signal.addEventListener("abort", () => clearInterval(renewing));
     adopt();
   }
   listening(on, kind, event, properties) {
@@ -1115,23 +1215,25 @@ var Client = class {
   }
   soon(action, lost) {
     return this.safely(() => {
-      if (this.initialized) action();
-      else if (this.early.length < EARLY_CALLS_MAX) this.early.push(() => this.safely(action));
+      if (this.initialized) this.safely(action, lost);
+      else if (this.early.length < EARLY_CALLS_MAX) this.early.push(() => this.safely(action, lost));
       else lost?.();
     });
   }
+  /** Whether the visitor's identity is read and written. */
   persists() {
-    return !this.options.disableClientPersistence && this.agent === void 0;
+    return !this.options.disableClientPersistence && !this.options.disable && this.agent === void 0;
   }
   fail(messageId, reason) {
     if (this.talking) console.warn("segment_do", reason);
     this.emitter.emit("error", { messageId, reason });
   }
-  safely(action) {
+  safely(action, otherwise) {
     try {
       action();
     } catch (error) {
-      this.fail("", String(error));
+      this.fail("", reasonOf(error));
+      otherwise?.();
     }
     return this;
   }
@@ -1148,18 +1250,25 @@ function factsIn(properties, page) {
 // src/analytics.ts
 var AGENTS_MAX = 100;
 var agents = /* @__PURE__ */ new Map();
-function analytics({ writeKey, ...options }) {
+function analytics(given) {
+  const { writeKey, ...options } = given ?? {};
   return new Client().load(writeKey, options);
 }
-function forAgent(agent, { writeKey, ...options }) {
+function forAgent(agent, given) {
+  const { writeKey, ...options } = given ?? {};
   const id = agentId(agent);
   const key = JSON.stringify([id, writeKey, options.apiHost]);
   let client = agents.get(key);
   if (client === void 0) {
     client = new Client(id ?? "").load(writeKey, { ...options, disable: options.disable || id === void 0 });
     if (id === void 0) console.error("segment_do: an agent needs an id or a name");
-    agents.set(key, client);
-    if (agents.size > AGENTS_MAX) agents.delete(agents.keys().next().value);
+  }
+  agents.delete(key);
+  agents.set(key, client);
+  if (agents.size > AGENTS_MAX) {
+    const [oldest, forgotten] = agents.entries().next().value;
+    agents.delete(oldest);
+    forgotten.forget();
   }
   return client;
 }

@@ -11,15 +11,11 @@ import {
 import { Analytics, Client } from "./analytics.esm.js";
 var Context = createContext(void 0);
 function AnalyticsProvider({ children, ...given }) {
-  const [client, setClient] = useState(() => "client" in given ? given.client : void 0);
-  const made = useRef(void 0);
-  const [waiting] = useState(() => new Client());
+  const [client] = useState(() => "client" in given ? given.client : new Client());
   useEffect(() => {
-    if (client || made.current || "client" in given) return;
-    made.current = waiting.load(given.writeKey, given);
-    setClient(made.current);
+    if (!("client" in given)) client.load(given.writeKey, given);
   }, []);
-  return createElement(Context.Provider, { value: client ?? waiting }, children);
+  return createElement(Context.Provider, { value: client }, children);
 }
 var missing;
 function useAnalytics() {
@@ -52,8 +48,15 @@ function trackError(client, error, properties) {
     told.add(error);
   }
   if (errors++ >= ERRORS_MAX) return;
-  const { name, message } = error instanceof Error ? error : { name: "Error", message: String(error) };
-  void client.track("Error Shown", { name, message: message.slice(0, TEXT_MAX), ...properties });
+  void client.track("Error Shown", { ...described(error), ...properties });
+}
+function described(error) {
+  try {
+    const { name, message } = error instanceof Error ? error : { name: "Error", message: error };
+    return { name: String(name), message: String(message).slice(0, TEXT_MAX) };
+  } catch {
+    return { name: "Error" };
+  }
 }
 var TEXT_MAX = 2e3;
 var TrackErrors = class extends Component {

@@ -20,16 +20,21 @@ export interface AnalyticsFactory {
   for(agent: Agent, options: AnalyticsOptions): Client;
 }
 
-/** Clients of agents that are kept; of more, the oldest is forgotten and made anew when asked for again. */
+/**
+ * Clients of agents that are kept. Of more, the one not asked for longest is forgotten: it sends what it has, hears of the
+ * page no more, and is made anew when asked for again.
+ */
 const AGENTS_MAX = 100;
 
 const agents = new Map<string, Client>();
 
-function analytics({ writeKey, ...options }: AnalyticsOptions): Client {
+function analytics(given: AnalyticsOptions): Client {
+  const { writeKey, ...options } = given ?? {};
   return new Client().load(writeKey, options);
 }
 
-function forAgent(agent: Agent, { writeKey, ...options }: AnalyticsOptions): Client {
+function forAgent(agent: Agent, given: AnalyticsOptions): Client {
+  const { writeKey, ...options } = given ?? {};
   const id = agentId(agent);
   const key = JSON.stringify([id, writeKey, options.apiHost]);
   let client = agents.get(key);
@@ -37,8 +42,13 @@ function forAgent(agent: Agent, { writeKey, ...options }: AnalyticsOptions): Cli
     // An agent without id or name sends nothing: its events would be nobody's.
     client = new Client(id ?? "").load(writeKey, { ...options, disable: options.disable || id === undefined });
     if (id === undefined) console.error("segment_do: an agent needs an id or a name");
-    agents.set(key, client);
-    if (agents.size > AGENTS_MAX) agents.delete(agents.keys().next().value!);
+  }
+  agents.delete(key); // to the end: the first is the one that was not asked for longest
+  agents.set(key, client);
+  if (agents.size > AGENTS_MAX) {
+    const [oldest, forgotten] = agents.entries().next().value!;
+    agents.delete(oldest);
+    forgotten.forget();
   }
   return client;
 }

@@ -22,18 +22,23 @@ export interface Call {
 export function callOf(kind: Kind, args: readonly unknown[]): Call {
   const callback = args.find((given): given is Callback => typeof given === "function");
   const given = args.filter((each) => typeof each !== "function");
+  const [first, second] = given;
+  const objects = given.filter(isObject);
   if (kind === "alias") {
-    return { first: text(given[0]), second: text(given[1]), fields: {}, options: object(given[2]), callback };
+    return { first: text(first), second: text(second), fields: {}, options: objects[0] ?? {}, callback };
   }
-  let first = text(given[0]);
-  let second: string | undefined;
-  let next = isObject(given[0]) ? 0 : 1;
-  if ((kind === "page" || kind === "screen") && typeof given[1] === "string") {
-    second = first;
-    first = given[1];
-    next = 2;
+  if (kind === "page" || kind === "screen") {
+    const both = typeof second === "string";
+    // A lone object says what the page is, unless it stands where only options can.
+    if (objects.length === 1 && given.indexOf(objects[0]) === 3) objects.unshift({});
+    const [fields = {}, options = {}] = objects;
+    return { first: text(both ? second : first), second: both ? text(first) : undefined, fields, options, callback };
   }
-  return { first, second, fields: object(given[next]), options: object(given[next + 1]), callback };
+  if (kind === "track" && isObject(first)) {
+    return { first: text(first["event"]), fields: object(first["properties"]), options: object(second), callback };
+  }
+  const next = isObject(first) ? 0 : 1;
+  return { first: text(first), fields: object(given[next]), options: object(given[next + 1]), callback };
 }
 
 /** The call's context: `options.context`, and the options that the spec does not know. */
@@ -47,6 +52,7 @@ export function givenContext(options: CallOptions): Fields {
 
 const COMMON = ["userId", "anonymousId", "timestamp", "messageId", "context", "integrations"];
 
+/** An id or a name; numbers become their digits, "" is none. */
 export function text(value: unknown): string | undefined {
   return typeof value === "number" || (typeof value === "string" && value !== "") ? String(value) : undefined;
 }

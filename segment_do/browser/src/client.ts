@@ -9,7 +9,7 @@
 import { callOf, givenContext, text, type Call } from "./arguments.js";
 import { contextOf } from "./context.js";
 import { Delivery } from "./delivery.js";
-import { Emitter, type Listener } from "./emitter.js";
+import { Emitter, reasonOf, type Listener } from "./emitter.js";
 import { Group, User } from "./identity.js";
 import { newMessageId } from "./ids.js";
 import { listen, type Elements, type EventFields, type EventName } from "./links.js";
@@ -17,7 +17,7 @@ import type { CallOptions, Fields, Id, Kind, Message } from "./message.js";
 import { deliveryOptions, type LoadOptions } from "./options.js";
 import { pageFacts, queuedFacts, type PageFacts } from "./page.js";
 import { Pipeline, type Middleware } from "./pipeline.js";
-import { Queue } from "./queue.js";
+import { Queue, RENEW_MS } from "./queue.js";
 import { obeyQuery } from "./query.js";
 import { BrowserStore, MemoryStore } from "./store.js";
 import { VERSION } from "./version.js";
@@ -55,30 +55,32 @@ export class Client {
   private delivery: Delivery | undefined;
   private talking = false;
   private givenAnonymousId: string | undefined;
+  /** Ends what the client hears of its page. */
+  private readonly hearing = new AbortController();
 
   /** `agent`: whom events speak for that name no user; then nothing is read from or written to the visitor's identity. */
   constructor(private readonly agent?: string) {}
 
   /** Begin: `load("writeKey", {apiHost: "https://cdp.example.com"})`. Loading again does nothing. */
-  load(writeKey: string, options: LoadOptions = {}, scriptHost?: string): this {
+  load(writeKey: string, given?: LoadOptions | null, scriptHost?: string): this {
     return this.safely(() => {
+      const options = given ?? {};
       if (this.initialized || typeof window === "undefined") return;
       if (typeof writeKey !== "string" || !writeKey) {
         this.fail("", "load() needs a write key");
         return;
       }
       this.options = options;
-      const persist = !options.disableClientPersistence && !options.disable;
-      const kept = persist && this.agent === undefined;
-      const store = kept ? new BrowserStore(options.cookie ?? {}) : new MemoryStore();
+      const store = this.persists() ? new BrowserStore(options.cookie ?? {}) : new MemoryStore();
       this.people = new User(store, this.agent);
       this.company = new Group(store);
       if (this.givenAnonymousId !== undefined) this.people.anonymousId(this.givenAnonymousId);
       this.pipeline.consent = options.consent;
-      if (!options.disable && options.integrations?.["Segment.io"] !== false) this.connect(writeKey, persist, scriptHost);
+      if (!options.disable && options.integrations?.["Segment.io"] !== false) this.connect(writeKey, scriptHost);
       this.initialized = true;
       this.emitter.emit("initialize", { writeKey }, options);
-      if (options.useQueryString !== false && this.agent === undefined) obeyQuery(location.search, this);
+      const fromQuery = options.useQueryString ?? true;
+      if (fromQuery && this.agent === undefined) obeyQuery(location.search, this, fromQuery === true ? {} : fromQuery);
       for (const call of this.early.splice(0)) call();
       if (options.initialPageview) void this.page();
       this.emitter.emit("ready");
@@ -205,6 +207,27 @@ export class Client {
     return Promise.resolve(this.delivery?.flush() ?? true);
   }
 
+  /** Hear of the page no more. What is queued still leaves; on the last moments of the page nothing does. */
+  forget(): void {
+    this.hearing.abort();
+  }
+
+  /** analytics.js's older spelling of `page({path})`. */
+  pageview(path?: string): Promise<Sent> {
+    return this.page(path === undefined ? {} : { path });
+  }
+
+  /** analytics.js has plugins, which are not run here, and a time to wait for them. Pages that ask for either go on. */
+  register(..._plugins: unknown[]): Promise<void> {
+    return Promise.resolve(this.fail("", "plugins are not run"));
+  }
+
+  deregister(..._names: string[]): Promise<void> {
+    return Promise.resolve();
+  }
+
+  timeout(_milliseconds: number): void {}
+
   /** Say on the console what happens. */
   debug(on = true): this {
     this.talking = on;
@@ -233,28 +256,26 @@ export class Client {
 
   private call(kind: Kind, args: unknown[]): Promise<Sent> {
     return new Promise((resolve) => {
+      const lost = (): void => resolve({});
       this.safely(() => {
-        if (typeof window === "undefined") return resolve({});
+        if (typeof window === "undefined") return lost();
         const queued = queuedFacts(args[args.length - 1]);
         const page = queued ?? pageFacts();
         const call = callOf(kind, queued ? args.slice(0, -1) : args);
         const timestamp = call.options.timestamp ?? new Date();
-        this.soon(
-          () => {
-            const message = this.messageOf(kind, call, page, timestamp);
-            if (!message) return resolve({});
-            this.tell(kind, call);
-            const done = (): void => {
-              resolve({ event: message });
-              if (call.callback) this.safely(() => call.callback!({ event: message }));
-            };
-            const waiting = this.accepts(message) ? this.pipeline.run(message) : undefined;
-            if (waiting) void waiting.then(done);
-            else done();
-          },
-          () => resolve({}),
-        );
-      });
+        this.soon(() => {
+          const message = this.messageOf(kind, call, page, timestamp);
+          if (!message) return lost();
+          this.tell(kind, call);
+          const done = (): void => {
+            resolve({ event: message });
+            if (call.callback) this.safely(() => call.callback!({ event: message }));
+          };
+          const waiting = this.accepts(message) ? this.pipeline.run(message) : undefined;
+          if (waiting) void waiting.then(done);
+          else done();
+        }, lost);
+      }, lost);
     });
   }
 
@@ -262,6 +283,9 @@ export class Client {
     const { first, second, fields, options } = call;
     const own: Partial<Message> = {};
     const user = this.people;
+    const anonymousId = text(options.anonymousId);
+    // A call that says who the visitor is says so for the next ones too, as analytics.js has it.
+    if (anonymousId !== undefined && this.agent === undefined) user.anonymousId(anonymousId);
     let userId = text(options.userId) ?? user.id() ?? undefined;
     if (kind === "track") {
       if (!first) return void this.fail("", "track() needs the event's name");
@@ -269,7 +293,7 @@ export class Client {
       own.properties = fields;
     } else if (kind === "identify") {
       user.identify(first, fields);
-      userId = text(options.userId) ?? user.id() ?? undefined;
+      userId = user.id() ?? userId; // whoever is known or named; the options' user only where nobody is
       own.traits = user.traits();
     } else if (kind === "group") {
       this.company.identify(first, fields);
@@ -285,18 +309,18 @@ export class Client {
       const named: Fields = {};
       if (first !== undefined) own.name = named["name"] = first;
       if (second !== undefined) own.category = named["category"] = second;
-      own.properties = kind === "page" ? { ...page, ...fields, ...named } : { ...fields, ...named };
+      own.properties = kind === "page" ? { ...page, ...fields, ...named } : fields;
     }
-    return {
+    return this.pipeline.own({
       ...own,
       type: kind,
       messageId: text(options.messageId) ?? newMessageId(Date.now()),
       timestamp,
       userId,
-      anonymousId: text(options.anonymousId) ?? user.anonymousId(),
+      anonymousId: anonymousId ?? user.anonymousId(),
       context: contextOf(kind === "page" ? factsIn(own.properties!, page) : page, givenContext(options), this.persists()),
       integrations: { ...this.options.integrations, ...options.integrations },
-    };
+    });
   }
 
   /** An event that must not go to "Segment.io" goes nowhere: a page has no other destination. */
@@ -312,37 +336,41 @@ export class Client {
     this.delivery!.wake();
   }
 
-  private connect(writeKey: string, persist: boolean, scriptHost: string | undefined): void {
-    const queue = (this.queue = new Queue(writeKey, persist, Date.now));
-    const delivery = (this.delivery = new Delivery(
-      queue,
-      deliveryOptions(writeKey, this.options, scriptHost),
-      (name, what) => {
-        if (this.talking) console.log("segment_do", name, what);
-        this.emitter.emit(name, what);
-      },
-    ));
+  private connect(writeKey: string, scriptHost: string | undefined): void {
+    const where = deliveryOptions(writeKey, this.options, scriptHost);
+    const queue = (this.queue = new Queue(writeKey, !this.options.disableClientPersistence, Date.now));
+    const delivery = (this.delivery = new Delivery(queue, where, (name, what) => {
+      if (this.talking) console.log("segment_do", name, what);
+      this.emitter.emit(name, what);
+    }));
     const adopt = (): void => {
       queue.adopt();
       if (queue.length > 0) delivery.online(); // they have waited long enough
     };
-    addEventListener("online", () => delivery.online());
-    document.addEventListener("visibilitychange", () => {
+    const { signal } = this.hearing;
+    addEventListener("online", () => delivery.online(), { signal });
+    const hide = (): void => {
       if (document.visibilityState === "hidden") delivery.leave();
-    });
-    addEventListener("pagehide", () => {
+    };
+    document.addEventListener("visibilitychange", hide, { signal });
+    const leave = (): void => {
       delivery.leave();
       queue.leave();
-    });
-    addEventListener("pageshow", (shown) => {
+    };
+    addEventListener("pagehide", leave, { signal });
+    const comeBack = (shown: PageTransitionEvent): void => {
       if (!shown.persisted) return;
       queue.comeBack();
       adopt();
-    });
+    };
+    addEventListener("pageshow", comeBack, { signal });
     // The page before may say goodbye only now. One tab takes over what it left: the one that is looked at.
-    addEventListener("storage", (changed) => {
-      if (changed.newValue && queue.isKin(changed.key) && document.visibilityState === "visible") adopt();
-    });
+    const inherit = ({ key, newValue }: StorageEvent): void => {
+      if (queue.isLeft(key, newValue) && document.visibilityState === "visible") adopt();
+    };
+    addEventListener("storage", inherit, { signal });
+    const renewing = setInterval(() => queue.renew(), RENEW_MS);
+    signal.addEventListener("abort", () => clearInterval(renewing));
     adopt();
   }
 
@@ -365,14 +393,15 @@ export class Client {
 
   private soon(action: () => unknown, lost?: () => void): this {
     return this.safely(() => {
-      if (this.initialized) action();
-      else if (this.early.length < EARLY_CALLS_MAX) this.early.push(() => this.safely(action));
+      if (this.initialized) this.safely(action, lost);
+      else if (this.early.length < EARLY_CALLS_MAX) this.early.push(() => this.safely(action, lost));
       else lost?.();
     });
   }
 
+  /** Whether the visitor's identity is read and written. */
   private persists(): boolean {
-    return !this.options.disableClientPersistence && this.agent === undefined;
+    return !this.options.disableClientPersistence && !this.options.disable && this.agent === undefined;
   }
 
   private fail(messageId: string, reason: string): void {
@@ -380,11 +409,12 @@ export class Client {
     this.emitter.emit("error", { messageId, reason });
   }
 
-  private safely(action: () => unknown): this {
+  private safely(action: () => unknown, otherwise?: () => void): this {
     try {
       action();
     } catch (error) {
-      this.fail("", String(error));
+      this.fail("", reasonOf(error));
+      otherwise?.();
     }
     return this;
   }

@@ -2,15 +2,19 @@
  * From the queue to the platform: batches, retries, and the last moments of a page.
  *
  * Bodies go as text/plain and carry the write key, so that a first attempt needs no preflight; a retry says how many went
- * before it in `X-Retry-Count`. Every request may outlive the page (`keepalive`), for which browsers allow 64 KB. The same
+ * before it in `X-Retry-Count`. Requests may outlive the page (`keepalive`), for which browsers allow 64 KB in all. The same
  * events go again with the same messageIds until the platform has taken or refused them; nothing is sent while offline.
+ * A redirect is no answer: it could lead to another host, and would turn the request into one without events.
  */
 
-import type { Entry, Queue } from "./queue.js";
+import { reasonOf } from "./emitter.js";
+import { EVENT_BYTES_MAX, type Entry, type Queue } from "./queue.js";
 import { isRetryable, retryAfterMs, waitMs } from "./retry.js";
 
-/** Events of one request, bytes of JSON; with the envelope it stays below the browsers' 64 KB. */
+/** Events of one request, bytes of JSON. */
 export const REQUEST_BYTES_MAX = 60_000;
+/** Bodies that may outlive the page at once; browsers refuse a request that goes beyond. */
+export const KEEPALIVE_BYTES_MAX = 65_536;
 /** An unanswered request is given up after so long, and tried again. */
 export const REQUEST_TIMEOUT_MS = 30_000;
 /** An event sent so often without an answer for good is let go. With the backoff this takes more than an hour online. */
@@ -42,19 +46,26 @@ export class Delivery {
   private failures = 0;
   private linger: ReturnType<typeof setTimeout> | undefined;
   private pause: ReturnType<typeof setTimeout> | undefined;
+  /** The platform answered that it wants to be left alone; otherwise it was not reached. */
+  private wished = false;
   private flushing: ((empty: boolean) => void)[] = [];
+  /** Bytes under way that may outlive the page. */
   private bytesAway = 0;
+  /** What a request has besides its events, bytes at most. */
+  private readonly envelopeBytes: number;
 
   constructor(
     private readonly queue: Queue,
     private readonly options: DeliveryOptions,
     private readonly told: Told,
-    private readonly random: () => number = Math.random,
-  ) {}
+  ) {
+    this.envelopeBytes = 100 + 3 * options.writeKey.length;
+  }
 
   /** Something was queued. */
   wake(): void {
-    if (this.queue.ready >= this.options.batchEvents) this.send();
+    if (this.queue.left) this.leave();
+    else if (this.queue.ready >= this.options.batchEvents) this.send();
     else if (this.linger === undefined && !this.busy) {
       this.linger = setTimeout(() => {
         this.linger = undefined;
@@ -72,9 +83,13 @@ export class Delivery {
     });
   }
 
-  /** The network is there again, or events of a page before are. */
+  /** The network is there again, or events of a page before are. A wait that the platform asked for goes on. */
   online(): void {
-    this.unpause();
+    if (!this.wished) {
+      clearTimeout(this.pause);
+      this.pause = undefined;
+      this.failures = 0;
+    }
     this.send();
   }
 
@@ -82,15 +97,17 @@ export class Delivery {
   leave(): void {
     if (this.pause !== undefined || !isOnline()) return;
     for (;;) {
-      const room = REQUEST_BYTES_MAX - this.bytesAway;
+      const room = Math.min(REQUEST_BYTES_MAX, KEEPALIVE_BYTES_MAX - this.bytesAway - this.envelopeBytes);
       const batch = room > 0 ? this.queue.take(this.options.delivery === "single" ? 1 : Infinity, room) : [];
       if (batch.length === 0) return;
-      void this.attempt(batch).then(() => this.settleFlush());
+      void this.attempt(batch, true).then(() => this.settleFlush());
     }
   }
 
   private send(): void {
     if (this.busy || this.pause !== undefined || !isOnline()) return;
+    const old = this.queue.lapsed();
+    if (old.length > 0) this.told("delivery_failure", { messageIds: idsOf(old), status: 0, reason: "too old to be sent again" });
     const batch = this.queue.take(this.options.delivery === "single" ? 1 : this.options.batchEvents, REQUEST_BYTES_MAX);
     if (batch.length === 0) return;
     clearTimeout(this.linger);
@@ -108,14 +125,10 @@ export class Delivery {
   }
 
   /** One request and what follows from its answer; true when the platform has answered for good. Never rejects. */
-  private async attempt(batch: Entry[]): Promise<boolean> {
-    const retries = batch[0]!.attempts;
-    const bytes = batch.reduce((sum, entry) => sum + entry.bytes, 0);
-    for (const entry of batch) entry.attempts++;
-    this.bytesAway += bytes;
-    const { status, retryAfter, reason } = await this.post(batch, retries);
-    this.bytesAway -= bytes;
-    const what = { messageIds: batch.map((entry) => entry.id), status, reason };
+  private async attempt(batch: Entry[], leaving = false): Promise<boolean> {
+    const { attempts } = batch[0]!;
+    const { status, retryAfter, reason } = await this.post(batch, leaving);
+    const what = { messageIds: idsOf(batch), status, reason };
     if (!isRetryable(status)) {
       this.failures = 0;
       this.queue.remove(batch);
@@ -123,14 +136,15 @@ export class Delivery {
       return true;
     }
     for (const entry of batch) entry.away = false;
-    if (retries + 1 >= ATTEMPTS_MAX) {
+    if (attempts >= ATTEMPTS_MAX) {
       this.queue.remove(batch);
       this.told("delivery_failure", what);
     } else {
       this.told("delivery_retry", what);
     }
     this.failures++;
-    const wait = waitMs(this.failures, retryAfterMs(retryAfter, Date.now()), this.random());
+    this.wished = status !== 0;
+    const wait = waitMs(this.failures, retryAfterMs(retryAfter, Date.now()), Math.random());
     clearTimeout(this.pause);
     this.pause = setTimeout(() => {
       this.pause = undefined;
@@ -141,32 +155,35 @@ export class Delivery {
 
   private async post(
     batch: readonly Entry[],
-    retries: number,
+    leaving: boolean,
   ): Promise<{ status: number; retryAfter?: string | null; reason: string }> {
     const { writeKey, apiHost, delivery } = this.options;
+    const { attempts, type, json } = batch[0]!;
+    const bytes = batch.reduce((sum, entry) => sum + entry.bytes + 1, this.envelopeBytes);
+    const single = delivery === "single" && bytes <= EVENT_BYTES_MAX; // there the envelope counts as part of the event
     const envelope = `"writeKey":${JSON.stringify(writeKey)},"sentAt":"${new Date().toISOString()}"}`;
-    const single = delivery === "single";
-    const path = single ? batch[0]!.type[0]! : "b";
+    const url = `${apiHost}/v1/${single ? type[0] : "b"}`;
     const body = single
-      ? `${batch[0]!.json.slice(0, -1)},${envelope}`
+      ? `${json.slice(0, -1)},${envelope}`
       : `{"batch":[${batch.map((entry) => entry.json).join(",")}],${envelope}`;
     const headers: Record<string, string> = { "Content-Type": "text/plain" };
-    if (retries > 0) headers["X-Retry-Count"] = String(retries);
-    const url = `${apiHost}/v1/${path}`;
+    if (attempts > 1) headers["X-Retry-Count"] = String(attempts - 1);
+    const keepalive = this.bytesAway + bytes <= KEEPALIVE_BYTES_MAX;
     const limit = new AbortController();
     const timer = setTimeout(() => limit.abort(), REQUEST_TIMEOUT_MS);
+    if (keepalive) this.bytesAway += bytes;
     try {
-      if (!("keepalive" in Request.prototype) && document.visibilityState === "hidden") {
+      if (leaving && !("keepalive" in Request.prototype)) {
         // An older browser cuts requests off with the page; a beacon lives on, but brings no answer: the event stays.
-        navigator.sendBeacon(url, body);
-        return { status: 0, reason: "beacon" };
+        return { status: 0, reason: navigator.sendBeacon(url, body) ? "a beacon has no answer" : "no beacon was taken" };
       }
       const response = await fetch(url, {
         method: "POST",
         body,
         headers,
-        keepalive: true,
+        keepalive,
         credentials: "omit",
+        redirect: "error",
         signal: limit.signal,
       });
       return {
@@ -175,9 +192,10 @@ export class Delivery {
         reason: `the platform answered ${response.status}`,
       };
     } catch (error) {
-      return { status: 0, reason: String(error) };
+      return { status: 0, reason: reasonOf(error) };
     } finally {
       clearTimeout(timer);
+      if (keepalive) this.bytesAway -= bytes;
     }
   }
 
@@ -186,12 +204,7 @@ export class Delivery {
     if (this.flushing.length === 0 || (!empty && (this.busy || this.queue.ready === 0))) return;
     for (const resolve of this.flushing.splice(0)) resolve(empty);
   }
-
-  private unpause(): void {
-    clearTimeout(this.pause);
-    this.pause = undefined;
-    this.failures = 0;
-  }
 }
 
+const idsOf = (batch: readonly Entry[]): string[] => batch.map((entry) => entry.id);
 const isOnline = (): boolean => navigator.onLine !== false;

@@ -3,10 +3,10 @@
 export type Listener = (...args: any[]) => unknown;
 
 export class Emitter {
-  private readonly listeners: Record<string, Listener[]> = {};
+  private readonly listeners = new Map<string, Listener[]>();
 
   on(name: string, listener: Listener): this {
-    (this.listeners[name] ??= []).push(listener);
+    this.listeners.set(name, [...(this.listeners.get(name) ?? []), listener]);
     return this;
   }
 
@@ -19,18 +19,28 @@ export class Emitter {
   }
 
   off(name: string, listener: Listener): this {
-    this.listeners[name] = (this.listeners[name] ?? []).filter((each) => each !== listener);
+    const left = (this.listeners.get(name) ?? []).filter((each) => each !== listener);
+    this.listeners.set(name, left);
     return this;
   }
 
   emit(name: string, ...args: unknown[]): this {
-    for (const listener of this.listeners[name] ?? []) {
+    for (const listener of this.listeners.get(name) ?? []) {
       try {
         listener(...args);
       } catch (error) {
-        if (name !== "error") this.emit("error", error);
+        if (name !== "error") this.emit("error", { messageId: "", reason: reasonOf(error) });
       }
     }
     return this;
+  }
+}
+
+/** What was thrown, as text; some of what can be thrown has none. */
+export function reasonOf(thrown: unknown): string {
+  try {
+    return String(thrown);
+  } catch {
+    return "something without a text was thrown";
   }
 }

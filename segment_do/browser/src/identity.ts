@@ -5,6 +5,8 @@
  * into the store, so tabs and servers that changed it are heard.
  */
 
+import { text } from "./arguments.js";
+import { isObject } from "./context.js";
 import { uuid } from "./ids.js";
 import type { Fields } from "./message.js";
 import type { Store } from "./store.js";
@@ -19,7 +21,7 @@ export class Group {
 
   /** The id, null when there is none; with an argument also sets it (null: removes). */
   id(id?: string | null): string | null {
-    if (id !== undefined) this.store.set(this.idKey, id, true);
+    if (id !== undefined) this.store.set(this.idKey, asText(id), true);
     return asText(this.store.get(this.idKey, true));
   }
 
@@ -27,15 +29,15 @@ export class Group {
   traits(traits?: Fields | null): Fields {
     if (traits !== undefined) this.store.set(this.traitsKey, traits ?? {}, false);
     const found = this.store.get(this.traitsKey, false);
-    return typeof found === "object" ? { ...(found as Fields) } : {};
+    return isObject(found) ? found : {};
   }
 
   /** Traits add to those that are there, unless the id is another one than before. */
   identify(id: string | undefined, traits: Fields): void {
     const before = this.id();
     const kept = before === null || id === undefined || before === id ? this.traits() : {};
+    this.traits({ ...kept, ...traits }); // first: where they have no JSON, nothing has changed
     if (id !== undefined) this.id(id);
-    this.traits({ ...kept, ...traits });
   }
 
   reset(): void {
@@ -61,14 +63,14 @@ export class User extends Group {
   override id(id?: string | null): string | null {
     if (id !== undefined && id !== null) {
       const before = super.id();
-      if (before !== null && before !== id) this.store.set(ANONYMOUS, null, true);
+      if (before !== null && before !== asText(id)) this.store.set(ANONYMOUS, null, true);
     }
     return super.id(id) ?? this.speaker ?? null;
   }
 
   /** Made at the first look where there is none, never for an agent; with an argument also sets it (null: a new one). */
   anonymousId(id?: string | null): string | undefined {
-    if (id !== undefined) this.store.set(ANONYMOUS, id, true);
+    if (id !== undefined) this.store.set(ANONYMOUS, asText(id), true);
     const found = asText(this.store.get(ANONYMOUS, true));
     if (found !== null) return found;
     if (this.speaker !== undefined) return undefined;
@@ -83,5 +85,5 @@ export class User extends Group {
   }
 }
 
-const asText = (value: unknown): string | null =>
-  typeof value === "string" ? value : typeof value === "number" ? String(value) : null;
+/** Numbers become their digits; "" is no id. */
+const asText = (value: unknown): string | null => text(value) ?? null;

@@ -4,6 +4,7 @@ import type { CookieOptions } from "./cookie.js";
 import type { DeliveryOptions } from "./delivery.js";
 import type { Fields } from "./message.js";
 import type { Consent } from "./pipeline.js";
+import type { QueryPatterns } from "./query.js";
 import { isObject } from "./context.js";
 
 export interface LoadOptions {
@@ -23,8 +24,8 @@ export interface LoadOptions {
   disableClientPersistence?: boolean | undefined;
   /** `page()` right after loading; default false. */
   initialPageview?: boolean | undefined;
-  /** `false`: `ajs_*` in the address mean nothing. */
-  useQueryString?: boolean | undefined;
+  /** `false`: `ajs_*` in the address mean nothing. `{uid: /^[0-9]+$/}`: only such ids may come from a link. */
+  useQueryString?: boolean | QueryPatterns | undefined;
   /** Send nothing, remember nothing. */
   disable?: boolean | undefined;
 }
@@ -39,12 +40,14 @@ export function deliveryOptions(writeKey: string, options: LoadOptions, scriptHo
   const theirs = isObject(given) ? given : {};
   const strategy = isObject(theirs["deliveryStrategy"]) ? theirs["deliveryStrategy"] : {};
   const config = isObject(strategy["config"]) ? strategy["config"] : {};
-  const host = options.apiHost ?? theirs["apiHost"] ?? scriptHost ?? location.origin;
-  const single = options.delivery ?? (strategy["strategy"] === "standard" ? "single" : "batch");
+  const ownHost = location.protocol.startsWith("http") ? location.origin : ""; // pages of files and apps have none
+  const host = options.apiHost || theirs["apiHost"] || scriptHost || ownHost;
+  if (!host) throw new Error("load() needs apiHost: this page has no host of its own");
+  const delivery = options.delivery ?? (strategy["strategy"] === "standard" ? "single" : "batch");
   return {
     writeKey,
     apiHost: address(String(host), theirs["protocol"]),
-    delivery: single,
+    delivery,
     batchEvents: between(1, options.batchEvents ?? config["size"], BATCH_EVENTS_MAX, BATCH_EVENTS),
     lingerMs: between(0, options.lingerMs ?? config["timeout"], 60_000, LINGER_MS),
   };
@@ -52,7 +55,7 @@ export function deliveryOptions(writeKey: string, options: LoadOptions, scriptHo
 
 /** `host/v1/`, `https://host/v1` and `https://host` are one address. */
 export function address(host: string, protocol: unknown): string {
-  const bare = host.trim().replace(/\/+$/, "").replace(/\/v1$/, "");
+  const bare = host.trim().replace(/^\/+/, "").replace(/\/+$/, "").replace(/\/v1$/, "");
   if (/^https?:\/\//.test(bare)) return bare;
   return `${typeof protocol === "string" ? protocol.replace(/:?\/*$/, "") : "https"}://${bare}`;
 }

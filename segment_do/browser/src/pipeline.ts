@@ -7,6 +7,7 @@
  */
 
 import { isObject } from "./context.js";
+import { reasonOf } from "./emitter.js";
 import type { Fields, Message } from "./message.js";
 
 /** Events waiting for a step; at the bound new ones are not taken. */
@@ -57,6 +58,11 @@ export class Pipeline {
     }
   }
 
+  /** The event itself where nothing can happen to it; else a copy, so that no step changes what the caller goes on using. */
+  own(message: Message): Message {
+    return this.source.length || this.destination.length || this.consent ? copied(message) : message;
+  }
+
   /** Resolves when the event is in the queue, or taken out of the stream; undefined when that is so already. */
   run(message: Message): Promise<unknown> | undefined {
     if (this.tail) {
@@ -87,17 +93,17 @@ export class Pipeline {
       try {
         for (let at = index; given && at < steps.length; at++) {
           const result: ReturnType<Step> = steps[at]!(given);
-          if (result && "then" in result && typeof result.then === "function") {
-            return Promise.resolve(result as PromiseLike<Message | null>).then(
+          if (isThenable(result)) {
+            return Promise.resolve(result).then(
               (later) => from(later, at + 1),
-              (error: unknown) => this.failed(message, String(error)),
+              (error: unknown) => this.failed(message, reasonOf(error)),
             );
           }
-          given = result as Message | null;
+          given = result;
         }
         if (given) this.out(given);
       } catch (error) {
-        this.failed(message, String(error));
+        this.failed(message, reasonOf(error));
       }
       return undefined;
     };
@@ -107,15 +113,14 @@ export class Pipeline {
   /** Consent that cannot be asked is consent to nothing: no category is allowed. */
   private stamped(message: Message): Message | Promise<Message> {
     if (!this.consent) return message;
-    const stamp = (categoryPreferences: Record<string, boolean>): Message => {
+    const stamp = (answer: unknown): Message => {
       const given = message.context["consent"];
-      const consent = { ...(isObject(given) ? given : {}), categoryPreferences };
+      const consent = { ...(isObject(given) ? given : {}), categoryPreferences: isObject(answer) ? answer : {} };
       return { ...message, context: { ...message.context, consent } };
     };
     try {
-      const asked = this.consent.categories();
-      if (typeof (asked as PromiseLike<unknown>).then !== "function") return stamp(asked as Record<string, boolean>);
-      return Promise.resolve(asked).then(stamp, () => stamp({}));
+      const asked: unknown = this.consent.categories();
+      return isThenable(asked) ? Promise.resolve(asked).then(stamp, () => stamp({})) : stamp(asked);
     } catch {
       return stamp({});
     }
@@ -134,5 +139,13 @@ function stepOf(middleware: Middleware, integration?: string): Step {
   };
 }
 
-const isThenable = (value: unknown): value is PromiseLike<unknown> =>
+const isThenable = <T>(value: T | PromiseLike<T>): value is PromiseLike<T> =>
   typeof value === "object" && value !== null && typeof (value as { then?: unknown }).then === "function";
+
+/** Plain objects and arrays anew, all else as it is: as far as JSON would look. */
+function copied<T>(value: T): T {
+  if (Array.isArray(value)) return value.map(copied) as T;
+  const isPlain = isObject(value) && Object.prototype.toString.call(value) === "[object Object]" && typeof value["toJSON"] !== "function";
+  if (!isPlain) return value;
+  return Object.fromEntries(Object.entries(value).map(([name, each]) => [name, copied(each)])) as T;
+}

@@ -15,11 +15,17 @@ export interface Asked {
   track(event: string, properties: Fields): unknown;
 }
 
-export function obeyQuery(search: string, client: Asked): void {
+/** Which ids a link may give; default any. */
+export interface QueryPatterns {
+  aid?: RegExp | undefined;
+  uid?: RegExp | undefined;
+}
+
+export function obeyQuery(search: string, client: Asked, { aid = /./, uid = /./ }: QueryPatterns): void {
   if (!search.includes("ajs_")) return;
   const given = parameters(search);
-  if (given["ajs_aid"]) client.setAnonymousId(given["ajs_aid"]);
-  if (given["ajs_uid"]) client.identify(given["ajs_uid"], named(given, "ajs_trait_"));
+  if (given["ajs_aid"] && aid.test(given["ajs_aid"])) client.setAnonymousId(given["ajs_aid"]);
+  if (given["ajs_uid"] && uid.test(given["ajs_uid"])) client.identify(given["ajs_uid"], named(given, "ajs_trait_"));
   if (given["ajs_event"]) client.track(given["ajs_event"], named(given, "ajs_prop_"));
 }
 

@@ -6,6 +6,7 @@
  * counts once. Where storage is blocked or full, the events live as long as the page.
  */
 
+import { isObject } from "./context.js";
 import { uuid } from "./ids.js";
 import type { Kind, Message } from "./message.js";
 import { readLocal, writeLocal } from "./store.js";
@@ -15,10 +16,15 @@ export const QUEUE_EVENTS_MAX = 500;
 export const QUEUE_BYTES_MAX = 512 * 1024;
 /** The largest event that the platform takes, bytes of its JSON. */
 export const EVENT_BYTES_MAX = 32_768;
-/** Older events are let go: well within the platform's seven days of counting once. */
+/**
+ * An event that was sent, and whose answer nobody heard, is let go when it is older: well within the platform's seven days
+ * of counting once. One that never was sent may be of any age.
+ */
 export const EVENT_AGE_MAX_MS = 3 * 24 * 3600 * 1000;
 /** A page that has not written for so long and did not say goodbye is taken for dead. */
 export const LEASE_MS = 5 * 60 * 1000;
+/** So a living page writes this often; browsers let pages in the background have a timer a minute. */
+export const RENEW_MS = LEASE_MS / 5;
 
 export interface Entry {
   readonly id: string;
@@ -37,8 +43,13 @@ export class Queue {
   private bytes = 0;
   private readonly prefix: string;
   private readonly key: string;
-  private left = false;
+  /** The page has said goodbye. */
+  left = false;
   private saving = false;
+  /** Whether storage holds what memory does. */
+  private saved = false;
+  /** Pages before left more than there was room for. */
+  private more = false;
 
   constructor(
     writeKey: string,
@@ -79,29 +90,52 @@ export class Queue {
       if (taken.length >= eventsMax || room < 0 || entry.attempts !== (taken[0] ?? entry).attempts) break;
       taken.push(entry);
     }
-    for (const entry of taken) entry.away = true;
+    for (const entry of taken) {
+      entry.away = true;
+      entry.attempts++;
+    }
+    if (taken.length > 0) this.changed();
     return taken;
+  }
+
+  /** Lets go of what is too old to be sent again, and gives it. */
+  lapsed(): Entry[] {
+    const latest = this.nowMs() - EVENT_AGE_MAX_MS;
+    const old = this.entries.filter((entry) => entry.attempts > 0 && !entry.away && entry.bornMs < latest);
+    if (old.length > 0) this.remove(old);
+    return old;
   }
 
   /** The platform has answered for these. */
   remove(settled: readonly Entry[]): void {
     const gone = new Set(settled);
-    this.entries = this.entries.filter((entry) => !gone.has(entry));
-    this.bytes = this.entries.reduce((sum, entry) => sum + entry.bytes, 0);
+    this.keep((entry) => !gone.has(entry));
     this.changed();
+    if (this.more && this.entries.length === 0) this.adopt();
   }
 
-  /** Takes over what pages before left. */
+  /** Takes over what pages before left, as far as there is room. */
   adopt(): void {
     if (!this.persist) return;
+    this.more = false;
     for (const key of this.storedKeys()) {
       if (key === this.key) continue;
+      if (!this.hasRoom) {
+        this.more = true; // whoever it is of: looked at when this queue is empty
+        break;
+      }
       const stored = readQueue(key);
       if (stored && this.nowMs() - stored.at < LEASE_MS && stored.at <= this.nowMs()) continue;
-      writeLocal(key, null);
-      if (stored) this.restore(stored.events);
+      const rest = this.restore(stored?.events ?? []);
+      if (rest.length > 0) this.more = true;
+      writeLocal(key, rest.length > 0 ? JSON.stringify({ at: 0, events: rest }) : null);
     }
     this.save();
+  }
+
+  /** The page lives, and has something to send. */
+  renew(): void {
+    if (this.entries.length > 0) this.save();
   }
 
   /** The page goes away: whoever comes next may take what is left. */
@@ -114,33 +148,50 @@ export class Queue {
   comeBack(): void {
     if (!this.left) return;
     this.left = false;
-    if (!this.persist) return;
-    const stored = readQueue(this.key);
-    this.entries = [];
-    this.bytes = 0;
-    this.restore(stored?.events ?? []);
+    if (this.persist && this.saved) {
+      const ours = new Set(readQueue(this.key)?.events.map(([, , message]) => message.messageId));
+      this.keep((entry) => ours.has(entry.id));
+    }
     this.save();
   }
 
-  /** Whether a storage key is of a queue that this one could take over. */
-  isKin(key: string | null): boolean {
-    return key !== null && key.startsWith(this.prefix) && key !== this.key;
+  /** Whether what was stored is of a page that has said goodbye, and ours to take over. */
+  isLeft(key: string | null, value: string | null): boolean {
+    return !!key?.startsWith(this.prefix) && key !== this.key && !!value?.startsWith(GOODBYE);
+  }
+
+  private keep(wanted: (entry: Entry) => boolean): void {
+    this.entries = this.entries.filter(wanted);
+    this.bytes = this.entries.reduce((sum, entry) => sum + entry.bytes, 0);
+  }
+
+  /** For any event at all. */
+  private get hasRoom(): boolean {
+    return this.entries.length < QUEUE_EVENTS_MAX && this.bytes + EVENT_BYTES_MAX <= QUEUE_BYTES_MAX;
   }
 
   private fits(entry: Entry): boolean {
     return this.entries.length < QUEUE_EVENTS_MAX && this.bytes + entry.bytes <= QUEUE_BYTES_MAX;
   }
 
-  private restore(events: readonly [number, Message][]): void {
+  /** Puts older events in front; gives back those for which there is no room. */
+  private restore(events: readonly Stored[]): Stored[] {
+    const known = new Set(this.entries.map((entry) => entry.id));
     const older: Entry[] = [];
-    for (const [attempts, message] of events) {
-      const entry = entryOf(message, attempts, this.nowMs());
-      if (this.nowMs() - entry.bornMs > EVENT_AGE_MAX_MS || !this.fits(entry)) continue;
-      if (this.entries.some((other) => other.id === entry.id)) continue;
+    const rest: Stored[] = [];
+    for (const stored of events) {
+      const [attempts, bornMs, message] = stored;
+      const entry = entryOf(message, attempts, bornMs);
+      if (known.has(entry.id)) continue;
+      if (older.length + this.entries.length >= QUEUE_EVENTS_MAX || !this.fits(entry)) {
+        rest.push(stored);
+        continue;
+      }
       older.push(entry);
       this.bytes += entry.bytes;
     }
     this.entries.unshift(...older);
+    return rest;
   }
 
   /** Written once a task, right after the code that runs now: a burst of calls costs one write. */
@@ -153,9 +204,9 @@ export class Queue {
   private save(): void {
     this.saving = false;
     if (!this.persist) return;
-    const events = this.entries.map((entry) => `[${entry.attempts},${entry.json}]`);
-    const at = this.left ? 0 : this.nowMs();
-    writeLocal(this.key, events.length ? `{"at":${at},"events":[${events.join(",")}]}` : null);
+    const events = this.entries.map((entry) => `[${entry.attempts},${entry.bornMs},${entry.json}]`);
+    const at = this.left ? GOODBYE : `{"at":${this.nowMs()},`;
+    this.saved = writeLocal(this.key, events.length ? `${at}"events":[${events.join(",")}]}` : null);
   }
 
   private storedKeys(): string[] {
@@ -167,25 +218,30 @@ export class Queue {
   }
 }
 
-function entryOf(message: Message, attempts: number, nowMs: number): Entry {
+/** How often it was sent, when it was made, and the event. */
+type Stored = [attempts: number, bornMs: number, message: Message];
+
+/** How the queue of a page that is gone begins. */
+const GOODBYE = '{"at":0,';
+
+function entryOf(message: Message, attempts: number, bornMs: number): Entry {
   const json = JSON.stringify(message);
-  const born = new Date(message.timestamp).getTime();
-  return {
-    id: message.messageId,
-    type: message.type,
-    json,
-    bytes: new TextEncoder().encode(json).length,
-    bornMs: attempts === 0 || Number.isNaN(born) ? nowMs : born,
-    attempts,
-    away: false,
-  };
+  const bytes = new TextEncoder().encode(json).length;
+  return { id: message.messageId, type: message.type, json, bytes, bornMs, attempts, away: false };
 }
 
-function readQueue(key: string): { at: number; events: [number, Message][] } | null {
+/** null where it is cut off, or another program's. */
+function readQueue(key: string): { at: number; events: Stored[] } | null {
   try {
-    const found = JSON.parse(readLocal(key) ?? "null") as { at: number; events: [number, Message][] } | null;
-    return found && Array.isArray(found.events) ? found : null;
+    const { at, events } = JSON.parse(readLocal(key)!) as { at: number; events: Stored[] };
+    return { at, events: events.filter(isStored) };
   } catch {
-    return null; // cut off, or another program's
+    return null;
   }
+}
+
+function isStored(given: unknown): boolean {
+  const [attempts, bornMs, message] = Array.isArray(given) ? (given as unknown[]) : [];
+  const isEvent = isObject(message) && typeof message["messageId"] === "string" && typeof message["type"] === "string";
+  return typeof attempts === "number" && typeof bornMs === "number" && isEvent;
 }

@@ -25,15 +25,11 @@ const Context = createContext<Client | undefined>(undefined);
 export type AnalyticsProviderProps = { children?: ReactNode } & ({ client: Client } | AnalyticsOptions);
 
 export function AnalyticsProvider({ children, ...given }: AnalyticsProviderProps): ReactElement {
-  const [client, setClient] = useState(() => ("client" in given ? given.client : undefined));
-  const made = useRef<Client | undefined>(undefined);
-  const [waiting] = useState(() => new Client());
+  const [client] = useState(() => ("client" in given ? given.client : new Client()));
   useEffect(() => {
-    if (client || made.current || "client" in given) return;
-    made.current = waiting.load(given.writeKey, given); // in an effect: a server that renders loads nothing
-    setClient(made.current);
+    if (!("client" in given)) client.load(given.writeKey, given); // in an effect: a server that renders loads nothing
   }, []);
-  return createElement(Context.Provider, { value: client ?? waiting }, children);
+  return createElement(Context.Provider, { value: client }, children);
 }
 
 let missing: Client | undefined;
@@ -80,8 +76,17 @@ export function trackError(client: Client, error: unknown, properties?: Fields):
     told.add(error);
   }
   if (errors++ >= ERRORS_MAX) return;
-  const { name, message } = error instanceof Error ? error : { name: "Error", message: String(error) };
-  void client.track("Error Shown", { name, message: message.slice(0, TEXT_MAX), ...properties });
+  void client.track("Error Shown", { ...described(error), ...properties });
+}
+
+/** Anything can be thrown: what has no text is told without one. */
+function described(error: unknown): Fields {
+  try {
+    const { name, message } = error instanceof Error ? error : { name: "Error", message: error };
+    return { name: String(name), message: String(message).slice(0, TEXT_MAX) };
+  } catch {
+    return { name: "Error" };
+  }
 }
 
 const TEXT_MAX = 2_000; // characters; an event has room for 32 KB

@@ -17,4 +17,5 @@ export interface Call {
 export declare function callOf(kind: Kind, args: readonly unknown[]): Call;
 /** The call's context: `options.context`, and the options that the spec does not know. */
 export declare function givenContext(options: CallOptions): Fields;
+/** An id or a name; numbers become their digits, "" is none. */
 export declare function text(value: unknown): string | undefined;

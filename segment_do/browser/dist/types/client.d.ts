@@ -35,10 +35,12 @@ export declare class Client {
     private delivery;
     private talking;
     private givenAnonymousId;
+    /** Ends what the client hears of its page. */
+    private readonly hearing;
     /** `agent`: whom events speak for that name no user; then nothing is read from or written to the visitor's identity. */
     constructor(agent?: string | undefined);
     /** Begin: `load("writeKey", {apiHost: "https://cdp.example.com"})`. Loading again does nothing. */
-    load(writeKey: string, options?: LoadOptions, scriptHost?: string): this;
+    load(writeKey: string, given?: LoadOptions | null, scriptHost?: string): this;
     /** Something happened: `track("Order Completed", {revenue: 42})`. */
     track(event: string, properties?: Fields | null, options?: CallOptions | null, callback?: Callback): Promise<Sent>;
     /** Who the visitor is: `identify("u1", {plan: "pro"})`, or only traits. The event carries all traits known. */
@@ -74,6 +76,14 @@ export declare class Client {
     trackSubmit(forms: Elements, event: EventName, properties?: EventFields): this;
     /** Send what is queued; true when the platform has answered for all of it. */
     flush(): Promise<boolean>;
+    /** Hear of the page no more. What is queued still leaves; on the last moments of the page nothing does. */
+    forget(): void;
+    /** analytics.js's older spelling of `page({path})`. */
+    pageview(path?: string): Promise<Sent>;
+    /** analytics.js has plugins, which are not run here, and a time to wait for them. Pages that ask for either go on. */
+    register(..._plugins: unknown[]): Promise<void>;
+    deregister(..._names: string[]): Promise<void>;
+    timeout(_milliseconds: number): void;
     /** Say on the console what happens. */
     debug(on?: boolean): this;
     /** A call by its name, as the snippet queues them: `["track", "Signed Up"]`. */
@@ -92,6 +102,7 @@ export declare class Client {
     /** What listeners hear of a call, in analytics.js's order. */
     private tell;
     private soon;
+    /** Whether the visitor's identity is read and written. */
     private persists;
     private fail;
     private safely;

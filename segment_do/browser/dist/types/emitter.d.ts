@@ -7,3 +7,5 @@ export declare class Emitter {
     off(name: string, listener: Listener): this;
     emit(name: string, ...args: unknown[]): this;
 }
+/** What was thrown, as text; some of what can be thrown has none. */
+export declare function reasonOf(thrown: unknown): string;

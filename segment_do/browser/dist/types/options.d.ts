@@ -3,6 +3,7 @@ import type { CookieOptions } from "./cookie.js";
 import type { DeliveryOptions } from "./delivery.js";
 import type { Fields } from "./message.js";
 import type { Consent } from "./pipeline.js";
+import type { QueryPatterns } from "./query.js";
 export interface LoadOptions {
     /** The platform's address; default the script's own origin, else the page's. A trailing `/v1` is allowed. */
     apiHost?: string | undefined;
@@ -20,8 +21,8 @@ export interface LoadOptions {
     disableClientPersistence?: boolean | undefined;
     /** `page()` right after loading; default false. */
     initialPageview?: boolean | undefined;
-    /** `false`: `ajs_*` in the address mean nothing. */
-    useQueryString?: boolean | undefined;
+    /** `false`: `ajs_*` in the address mean nothing. `{uid: /^[0-9]+$/}`: only such ids may come from a link. */
+    useQueryString?: boolean | QueryPatterns | undefined;
     /** Send nothing, remember nothing. */
     disable?: boolean | undefined;
 }

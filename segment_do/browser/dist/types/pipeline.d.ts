@@ -33,6 +33,8 @@ export declare class Pipeline {
     addSource(middleware: Middleware): void;
     /** Only those for "Segment.io" ever run: there are no destinations inside the page. */
     addDestination(name: string, middlewares: Middleware[]): void;
+    /** The event itself where nothing can happen to it; else a copy, so that no step changes what the caller goes on using. */
+    own(message: Message): Message;
     /** Resolves when the event is in the queue, or taken out of the stream; undefined when that is so already. */
     run(message: Message): Promise<unknown> | undefined;
     private wait;

@@ -11,4 +11,9 @@ export interface Asked {
     identify(id: string, traits: Fields): unknown;
     track(event: string, properties: Fields): unknown;
 }
-export declare function obeyQuery(search: string, client: Asked): void;
+/** Which ids a link may give; default any. */
+export interface QueryPatterns {
+    aid?: RegExp | undefined;
+    uid?: RegExp | undefined;
+}
+export declare function obeyQuery(search: string, client: Asked, { aid, uid }: QueryPatterns): void;

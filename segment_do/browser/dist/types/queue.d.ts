@@ -11,10 +11,15 @@ export declare const QUEUE_EVENTS_MAX = 500;
 export declare const QUEUE_BYTES_MAX: number;
 /** The largest event that the platform takes, bytes of its JSON. */
 export declare const EVENT_BYTES_MAX = 32768;
-/** Older events are let go: well within the platform's seven days of counting once. */
+/**
+ * An event that was sent, and whose answer nobody heard, is let go when it is older: well within the platform's seven days
+ * of counting once. One that never was sent may be of any age.
+ */
 export declare const EVENT_AGE_MAX_MS: number;
 /** A page that has not written for so long and did not say goodbye is taken for dead. */
 export declare const LEASE_MS: number;
+/** So a living page writes this often; browsers let pages in the background have a timer a minute. */
+export declare const RENEW_MS: number;
 export interface Entry {
     readonly id: string;
     readonly type: Kind;
@@ -33,8 +38,13 @@ export declare class Queue {
     private bytes;
     private readonly prefix;
     private readonly key;
-    private left;
+    /** The page has said goodbye. */
+    left: boolean;
     private saving;
+    /** Whether storage holds what memory does. */
+    private saved;
+    /** Pages before left more than there was room for. */
+    private more;
     constructor(writeKey: string, persist: boolean, nowMs: () => number);
     get length(): number;
     /** How many are not under way. */
@@ -43,17 +53,25 @@ export declare class Queue {
     add(message: Message): string | undefined;
     /** The first events that are not under way and were sent equally often, so that one count is true for all. */
     take(eventsMax: number, bytesMax: number): Entry[];
+    /** Lets go of what is too old to be sent again, and gives it. */
+    lapsed(): Entry[];
     /** The platform has answered for these. */
     remove(settled: readonly Entry[]): void;
-    /** Takes over what pages before left. */
+    /** Takes over what pages before left, as far as there is room. */
     adopt(): void;
+    /** The page lives, and has something to send. */
+    renew(): void;
     /** The page goes away: whoever comes next may take what is left. */
     leave(): void;
     /** The page came back from the browser's cache; what it had may be another page's now. */
     comeBack(): void;
-    /** Whether a storage key is of a queue that this one could take over. */
-    isKin(key: string | null): boolean;
+    /** Whether what was stored is of a page that has said goodbye, and ours to take over. */
+    isLeft(key: string | null, value: string | null): boolean;
+    private keep;
+    /** For any event at all. */
+    private get hasRoom();
     private fits;
+    /** Puts older events in front; gives back those for which there is no room. */
     private restore;
     /** Written once a task, right after the code that runs now: a burst of calls costs one write. */
     private changed;

@@ -1,16 +1,17 @@
 /**
- * Where identity is kept: cookie, then localStorage, then memory, under analytics.js's keys and in its encodings.
+ * Where identity is kept: cookie and localStorage, under analytics.js's keys and in its encodings; memory where both refuse.
  *
- * A cookie holds text as it is and anything else as JSON; localStorage always holds JSON. Reading takes the first place
- * that has a value and repairs the others, so an id survives the loss of either. Never throws.
+ * A cookie holds text as it is; localStorage holds JSON. Reading takes the first place that has a value and repairs the
+ * other, so an id survives the loss of either; what another tab forgot is forgotten here. Blocked or full storage is no error.
  */
 import { type CookieOptions } from "./cookie.js";
 export interface Store {
-    /** `shared`: also in the cookie, where servers and subdomains read it. */
+    /** `shared`: an id, also in the cookie, where servers and subdomains read it. null where there is none. */
     get(key: string, shared: boolean): unknown;
-    /** `null` removes. */
+    /** `null` removes. Throws where the value has no JSON; then nothing is changed. */
     set(key: string, value: unknown, shared: boolean): void;
 }
+/** Keeps JSON, so that what is kept is nobody else's to change. */
 export declare class MemoryStore implements Store {
     private readonly values;
     get(key: string): unknown;
@@ -18,7 +19,8 @@ export declare class MemoryStore implements Store {
 }
 export declare class BrowserStore implements Store {
     private readonly options;
-    private readonly memory;
+    /** Only what neither of the two places took. */
+    private readonly refused;
     constructor(options: CookieOptions);
     get(key: string, shared: boolean): unknown;
     set(key: string, value: unknown, shared: boolean): void;
