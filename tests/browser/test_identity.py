@@ -102,6 +102,20 @@ def test_the_servers_anonymous_id(visitor: Visitor, platform: Recorder, html: Ht
     assert page.evaluate("localStorage.getItem('ajs_anonymous_id')") == '"set-by-the-server"'
 
 
+def test_a_cookie_for_one_host_alone(visitor: Visitor, site: Recorder, html: Html) -> None:
+    """An id that a server set without a domain is the visitor's, and forgotten by reset like any other."""
+    html()
+    address = f"http://a.example.test:{site.host.split(':')[1]}/"
+    visitor.add_cookie("ajs_anonymous_id", "of-this-host", address)
+    page = visitor.page(address)
+    assert page.evaluate("analytics.user().anonymousId()") == "of-this-host"
+    later = page.evaluate("analytics.reset().user().anonymousId()")
+    assert later != "of-this-host"
+    page.reload()
+    assert page.evaluate("analytics.user().anonymousId()") == later
+    assert visitor.cookies()["ajs_anonymous_id"]["value"] == later
+
+
 def test_either_place_is_enough(visitor: Visitor, html: Html) -> None:
     """An id survives the loss of the cookie, or of localStorage, and both are there again."""
     page = visitor.page(html())

@@ -59,8 +59,10 @@ function readCookie(name) {
 function writeCookie(name, value, options) {
   try {
     const domain = options.domain ?? topDomain();
+    const path = options.path ?? "/";
+    if (domain) document.cookie = `${name}=; path=${path}; max-age=0`;
     const seconds = value === null ? -1 : (options.maxage ?? 365) * DAY_SECONDS;
-    document.cookie = `${name}=${encodeURIComponent(value ?? "").replace(KEPT, decodeURIComponent)}; path=${options.path ?? "/"}; expires=${new Date(Date.now() + seconds * 1e3).toUTCString()}; samesite=${options.sameSite ?? "Lax"}` + (domain ? `; domain=${domain}` : "") + (options.secure ? "; secure" : "");
+    document.cookie = `${name}=${encodeURIComponent(value ?? "").replace(KEPT, decodeURIComponent)}; path=${path}; expires=${new Date(Date.now() + seconds * 1e3).toUTCString()}; samesite=${options.sameSite ?? "Lax"}` + (domain ? `; domain=${domain}` : "") + (options.secure ? "; secure" : "");
   } catch {
   }
 }

@@ -32,10 +32,13 @@ export function readCookie(name: string): string | undefined {
 export function writeCookie(name: string, value: string | null, options: CookieOptions): void {
   try {
     const domain = options.domain ?? topDomain();
+    const path = options.path ?? "/";
+    // One that a server set for this host alone would hide ours.
+    if (domain) document.cookie = `${name}=; path=${path}; max-age=0`;
     const seconds = value === null ? -1 : (options.maxage ?? 365) * DAY_SECONDS;
     document.cookie =
       `${name}=${encodeURIComponent(value ?? "").replace(KEPT, decodeURIComponent)}` +
-      `; path=${options.path ?? "/"}; expires=${new Date(Date.now() + seconds * 1000).toUTCString()}` +
+      `; path=${path}; expires=${new Date(Date.now() + seconds * 1000).toUTCString()}` +
       `; samesite=${options.sameSite ?? "Lax"}` +
       (domain ? `; domain=${domain}` : "") +
       (options.secure ? "; secure" : "");
