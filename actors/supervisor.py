@@ -112,8 +112,9 @@ class _Supervisor:
         libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, self._stop)
-        open_socket(self._settings.host, self._settings.port).close()  # a clear error now rather than a late one
         _kill_leftovers(ray_directory(self._settings))
+        # A clear error now. Replicas share the port, so another platform's would share it, too, and take half of what comes.
+        open_socket(self._settings.host, self._settings.port, shared=False).close()
         paths.ensure_token()
         write_durably(
             paths.running,

@@ -67,6 +67,10 @@ class BrowserSettings(_Section):
         None,
         description="Folder with another SDK to serve: its `standalone.js` and chunks, as in `dist/umd` of `@segment/analytics-next`.",
     )
+    consent_categories: list[str] = Field(
+        [],
+        description="Consent categories there are, told to SDKs in their settings; empty = consent is not spoken of.",
+    )
     cookie_domain: str = Field(
         "", description="Domain of the anonymous id cookie that the server sets with the script; empty = it sets none."
     )

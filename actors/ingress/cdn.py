@@ -11,7 +11,7 @@ import gzip
 import hashlib
 import re
 import uuid
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from http.cookies import CookieError, SimpleCookie
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -49,11 +49,14 @@ def script_path(write_key: str) -> str:
     return f"/analytics.js/v1/{write_key}/{OWN_NAME}"
 
 
-def sdk_settings(write_key: str, host: str, protocol: str, prefix: str = "") -> dict[str, Any]:
+def sdk_settings(
+    write_key: str, host: str, protocol: str, prefix: str = "", consent_categories: Sequence[str] = ()
+) -> dict[str, Any]:
     """Settings as SDKs load them: events go to ``{protocol}://{host}{prefix}/v1``, and telemetry nowhere.
 
     Exactly one integration, or analytics-next loads code for the others; objects where Kotlin wants objects (contract, 1.7).
     """
+    consent = {"allCategories": list(consent_categories), "hasUnmappedDestinations": True}
     return {
         "integrations": {
             "Segment.io": {
@@ -67,6 +70,8 @@ def sdk_settings(write_key: str, host: str, protocol: str, prefix: str = "") -> 
         "plan": {},
         "edgeFunction": {},
         "middlewareSettings": {},
+        # No destination has categories of its own yet, so all of them get what no category withholds.
+        **({"consentSettings": consent} if consent_categories else {}),
     }
 
 
@@ -122,7 +127,8 @@ class Cdn:
             return
         protocol, host = self._reached_at(scope)
         headers = [*_open_to(scope), (b"cache-control", b"private, max-age=60")]
-        await send_answer(send, 200, msgspec.json.encode(sdk_settings(write_key, host, protocol, prefix)), headers)
+        told = sdk_settings(write_key, host, protocol, prefix, self._settings.consent_categories)
+        await send_answer(send, 200, msgspec.json.encode(told), headers)
 
     async def _answer_script(self, scope: Scope, send: Send, name: str) -> None:
         script = self._scripts.get(name)

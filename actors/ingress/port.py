@@ -9,8 +9,8 @@ from segment_do.errors import SettingsError
 __all__ = ["open_socket"]
 
 
-def open_socket(host: str, port: int) -> socket.socket:
-    """The listening socket, shared with the other replicas of this machine.
+def open_socket(host: str, port: int, *, shared: bool = True) -> socket.socket:
+    """The listening socket, shared with the other replicas of this machine; or one that bears no other beside it.
 
     Raises:
         SettingsError: the address cannot be listened on.
@@ -19,7 +19,8 @@ def open_socket(host: str, port: int) -> socket.socket:
     listening = socket.socket(family, socket.SOCK_STREAM)
     try:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        if shared:
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         listening.bind((host, port))
         listening.listen(2048)
         listening.setblocking(False)

@@ -36,6 +36,23 @@ def test_the_senders_word_counts(integrations: Any, expected: bool) -> None:
     assert is_for(payload, ["Webhook", "My hook"]) is expected
 
 
+@pytest.mark.parametrize(
+    ("event", "expected"),
+    [
+        ({"_metadata": {"bundled": ["Webhook"]}}, False),
+        ({"_metadata": {"bundled": ["Segment.io"], "unbundled": ["Webhook"]}}, True),
+        ({"_metadata": {"bundled": []}, "integrations": {"Webhook": False}}, False),
+        ({"_metadata": {"bundled": ["My hook"]}, "integrations": {"My hook": True}}, False),
+        ({"_metadata": {"bundled": "Webhook"}}, True),
+        ({"_metadata": ["bundled"]}, True),
+        ({"properties": {"bundled": ["Webhook"]}}, True),
+    ],
+)
+def test_what_the_browser_served_is_not_served_again(event: dict[str, Any], expected: bool) -> None:
+    """`_metadata.bundled` names them; whatever else it is forbids nothing."""
+    assert is_for(json.dumps(event).encode(), ["Webhook", "My hook"]) is expected
+
+
 def test_what_cannot_be_read_forbids_nothing() -> None:
     """A payload that only looks like it says something is delivered."""
     assert is_for(b'{"x": "\\"integrations\\" false"}', ["Webhook"])

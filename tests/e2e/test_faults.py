@@ -13,7 +13,7 @@ from segment.analytics.client import Client  # type: ignore[import-untyped]
 from tests.browser.chromium import Chromium, Visitor
 from tests.browser.recorder import Recorder
 from tests.e2e.fault_proxy import CUT, NO_CORS, FaultProxy, fault_proxy
-from tests.e2e.test_browsers import bundle, chromium, site  # noqa: F401  # fixtures
+from tests.e2e.test_browsers import bundle, site  # noqa: F401  # fixtures
 from tests.e2e.test_clients import CLIENTS, stored
 from tests.load.platform import Platform
 

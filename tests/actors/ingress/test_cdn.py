@@ -33,6 +33,13 @@ async def test_settings_send_events_to_where_they_were_fetched(tmp_path: Path, s
             assert isinstance(told[name], dict)  # Kotlin cannot read lists there
 
 
+async def test_settings_name_the_consent_categories(tmp_path: Path) -> None:
+    """Where there are some; an object, as Kotlin reads it."""
+    async with path(tmp_path, browser=BrowserSettings(consent_categories=["ads", "analytics"])) as running:
+        told = (await running.client.get("/v1/projects/key-tom/settings")).json()
+        assert told["consentSettings"] == {"allCategories": ["ads", "analytics"], "hasUnmappedDestinations": True}
+
+
 async def test_settings_of_an_unknown_key_are_not_there(tmp_path: Path) -> None:
     """404 with a sentence, readable from a page."""
     async with path(tmp_path) as running:
