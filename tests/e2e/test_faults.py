@@ -54,7 +54,7 @@ def test_segment_analytics_python(platform: Platform, proxy: FaultProxy, name: s
 
 
 @pytest.mark.parametrize(("name", "fault"), FAULTS)
-def test_analytics_node(platform: Platform, proxy: FaultProxy, chromium: Chromium, name: str, fault: Any) -> None:  # noqa: F811
+def test_analytics_node(platform: Platform, proxy: FaultProxy, chromium: Chromium, name: str, fault: Any) -> None:
     """It sends the batch again, with the same ids, and says that it does."""
     if not (CLIENTS / "node_modules").exists():
         subprocess.run(["npm", "ci", "--no-audit", "--no-fund"], cwd=CLIENTS, check=True, capture_output=True)
@@ -71,7 +71,7 @@ def test_analytics_node(platform: Platform, proxy: FaultProxy, chromium: Chromiu
 def test_analytics_next(
     platform: Platform,
     proxy: FaultProxy,
-    chromium: Chromium,  # noqa: F811
+    chromium: Chromium,
     site: Recorder,  # noqa: F811
     bundle: Path,  # noqa: F811
     name: str,
