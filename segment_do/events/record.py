@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-__all__ = ["NOT_EVENTS", "OBJECT", "REJECTED", "Record", "decode_pack", "encode_pack", "encode_record"]
+__all__ = ["EXTERNAL_ID", "NOT_EVENTS", "OBJECT", "REJECTED", "Record", "decode_pack", "encode_pack", "encode_record"]
 
 REJECTED = "rejected"
 """``Record.type`` of an event that was set aside; its payload is a :class:`~.intake.Rejection` as JSON."""
@@ -23,7 +23,10 @@ REJECTED = "rejected"
 OBJECT = "object"
 """``Record.type`` of properties that were set on an object; its payload is ``{"id": …, "properties": {…}}``."""
 
-NOT_EVENTS = frozenset({REJECTED, OBJECT})
+EXTERNAL_ID = "external_id"
+"""``Record.type`` of an external id that belongs to another profile now: what the warehouse keeps its id map by."""
+
+NOT_EVENTS = frozenset({REJECTED, OBJECT, EXTERNAL_ID})
 """Types that travel the path of the events and are none: destinations and live streams pass them over."""
 
 

@@ -1,7 +1,25 @@
 """The identity graph: deduplicate, resolve, keep traits, hand on. Plain Python over SQLite, one folder an identity."""
 
-from segment_do.identity.graph import Applied, Graph
+from segment_do.identity.explanation import Edge, Step
+from segment_do.identity.graph import Applied, Graph, Proposal
 from segment_do.identity.outbox import OutboxEntry
 from segment_do.identity.profile import ExternalId, Profile, profile_id
+from segment_do.identity.revision import AuditLine
+from segment_do.identity.rules import DEFAULT_RULES, IdType, Rules, read_rules
 
-__all__ = ["Applied", "ExternalId", "Graph", "OutboxEntry", "Profile", "profile_id"]
+__all__ = [
+    "DEFAULT_RULES",
+    "Applied",
+    "AuditLine",
+    "Edge",
+    "ExternalId",
+    "Graph",
+    "IdType",
+    "OutboxEntry",
+    "Profile",
+    "Proposal",
+    "Rules",
+    "Step",
+    "profile_id",
+    "read_rules",
+]

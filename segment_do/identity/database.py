@@ -22,7 +22,7 @@ from segment_do.home import sync_directory
 
 __all__ = ["Database"]
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 PAGE_BYTES = 4096
 CACHE_KIBIBYTES = 16 * 1024
 CHECKPOINT_PAGES = 4096
@@ -77,8 +77,8 @@ class Database:
             self.connection.executescript(Path(__file__).with_name("schema.sql").read_text())
         elif version != SCHEMA_VERSION:
             raise SettingsError(
-                f"{path} was written by a newer version (schema {version}).",
-                hint="Install that version or a later one.",
+                f"{path} was written by another version of the platform (schema {version}, not {SCHEMA_VERSION}).",
+                hint="Use that version, or begin anew: layouts may change before 1.0, and are not carried over.",
             )
         name = identity.encode("utf-8", "surrogatepass")
         execute("BEGIN IMMEDIATE")
@@ -126,6 +126,22 @@ class Database:
         except BaseException:
             self._undo()
             raise
+
+    @contextmanager
+    def rehearsal(self) -> Iterator[sqlite3.Connection]:
+        """A transaction that is undone at its end: to see what would come of something.
+
+        Raises:
+            StorageFailed, CorruptData, OwnershipLost: as in :meth:`transaction`.
+        """
+        connection = self._usable()
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            yield connection
+        except sqlite3.Error as error:
+            raise _translated(error) from error
+        finally:
+            self._undo()
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:

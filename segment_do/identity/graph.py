@@ -9,25 +9,35 @@ A graph is plain Python, used by one thread at a time. It knows of no Ray and wa
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import msgspec
 
-from segment_do.errors import CorruptData, SegmentDoError, StorageFailed
+from segment_do.errors import CorruptData, InvalidRequest, NotFound, SegmentDoError, StorageFailed
 from segment_do.events.record import Record, decode_pack, encode_record
 from segment_do.home import sync_directory
 from segment_do.identity.database import Database
+from segment_do.identity.decision import Id
+from segment_do.identity.explanation import Edge, Step, history, why
+from segment_do.identity.ids import Node
 from segment_do.identity.outbox import Outbox, OutboxEntry
 from segment_do.identity.ownership import FolderLock
-from segment_do.identity.profile import Profile, read_profile
+from segment_do.identity.persistent import find_persistent
+from segment_do.identity.profile import Profile, count_profiles, profile_nodes, profile_of, profile_root, read_profile
 from segment_do.identity.resolution import Resolution
+from segment_do.identity.revision import AuditLine, audit, bonds_across, cut, join_by_hand, read_audit
+from segment_do.identity.rules import DEFAULT_RULES, Rules, own_rules
 from segment_do.identity.seen import DAY_MICROSECONDS, Seen, message_keys
 
-__all__ = ["Applied", "Graph"]
+__all__ = ["Applied", "Graph", "Proposal"]
+
+_MOST_SHOWN = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +55,29 @@ class Applied:
     """The last outbox entry written, or None."""
 
 
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """What other rules would do."""
+
+    profiles_before: int
+    profiles_after: int
+    ids_moved: int
+    """External ids that would belong to another profile, or to one of another name."""
+    examples: list[tuple[str, str, str]]
+    """Some of them: type, value, profile id then."""
+
+
 class Graph:
     """Open with :meth:`open`; close, or just die."""
 
     def __init__(
-        self, lock: FolderLock, database: Database, seen: Seen, outbox: Outbox, clock: Callable[[], int]
+        self,
+        lock: FolderLock,
+        database: Database,
+        seen: Seen,
+        outbox: Outbox,
+        clock: Callable[[], int],
+        rules: Rules,
     ) -> None:
         self._lock = lock
         self._database = database
@@ -57,7 +85,8 @@ class Graph:
         self._outbox = outbox
         self._clock = clock
         with database.reading() as connection:
-            self._resolution = Resolution(connection)
+            self.rules = own_rules(connection) or rules
+            self._resolution = Resolution(connection, self.rules)
 
     @classmethod
     def open(
@@ -67,11 +96,13 @@ class Graph:
         *,
         dedupe_days: int,
         clock: Callable[[], int],
+        rules: Rules = DEFAULT_RULES,
         probe: Callable[[str], None] = lambda step: None,
     ) -> Self:
         """Take the folder, make it if there is none, and raise its epoch.
 
-        ``clock`` gives microseconds since the epoch; it decides which days' message ids may go. ``probe`` is
+        ``clock`` gives microseconds since the epoch; it decides which days' message ids may go. ``rules`` hold unless the
+        graph has rules of its own. ``probe`` is
         called with a step's name where a crash would be interesting, for tests.
 
         Raises:
@@ -93,7 +124,7 @@ class Graph:
             raise
         try:
             seen = Seen(folder / "seen", database, days=dedupe_days, probe=probe)
-            return cls(lock, database, seen, Outbox(database), clock)
+            return cls(lock, database, seen, Outbox(database), clock, rules)
         except BaseException:
             database.close()
             lock.release()
@@ -136,9 +167,9 @@ class Graph:
                 seq = None
                 if fresh:
                     unusable = self._resolution.absorb(fresh)
-                    ignored = self._resolution.write()
+                    ignored, moved = self._resolution.write()
                     self._seen.write(connection)
-                    seq = self._outbox.write(connection, [encode_record(record) for record in fresh])
+                    seq = self._outbox.write(connection, [encode_record(record) for record in chain(fresh, moved)])
         except BaseException:
             self._seen.rollback()
             self._resolution.rollback()
@@ -168,13 +199,154 @@ class Graph:
         self._outbox.forget(seq)
 
     def profile(self, kind: str, value: str) -> Profile | None:
-        """The profile that an external id (user_id, anonymous_id, group_id) belongs to.
+        """The profile that an external id belongs to.
+
+        Raises:
+            StorageFailed, CorruptData, OwnershipLost.
+        """
+        accepted = self.rules.accepted(kind, value)
+        if accepted is None:
+            return None
+        with self._database.reading() as connection:
+            return read_profile(connection, kind, accepted)
+
+    def profile_by_id(self, profile_id: str) -> Profile | None:
+        """The profile that a profile id belongs to by now, whatever it became part of.
 
         Raises:
             StorageFailed, CorruptData, OwnershipLost.
         """
         with self._database.reading() as connection:
-            return read_profile(connection, kind, value)
+            node = find_persistent(connection, profile_id)
+            return None if node is None else profile_of(connection, node)
+
+    def why(self, one: Id, other: Id) -> list[Edge] | None:
+        """The shortest chain of events that makes two ids, (type, value), one profile; None where they are not one.
+
+        Raises:
+            NotFound: no event carried one of them.
+            StorageFailed, CorruptData, OwnershipLost.
+        """
+        with self._database.reading() as connection:
+            return why(connection, self.rules, self._node(one).node, self._node(other).node)
+
+    def history(self, kind: str, value: str) -> list[Step]:
+        """What made the profile of an id, in the order in which it counts.
+
+        Raises:
+            NotFound: no event carried it.
+            StorageFailed, CorruptData, OwnershipLost.
+        """
+        with self._database.reading() as connection:
+            return history(connection, self.rules, self._node((kind, value)).node)
+
+    def audit(self, limit: int) -> list[AuditLine]:
+        """What was changed by hand, the newest first.
+
+        Raises:
+            StorageFailed, CorruptData, OwnershipLost.
+        """
+        with self._database.reading() as connection:
+            return read_audit(connection, limit)
+
+    def unmerge(self, bond: int, by: str) -> Applied:
+        """Undo what one event brought together (``Edge.bond``), and make the profiles anew without it.
+
+        Raises:
+            NotFound: there is no such bond.
+            StorageFailed, CorruptData, OwnershipLost.
+        """
+        return self._revise("unmerge", lambda connection: self._cut(connection, [bond]), bond=bond, by=by)
+
+    def split(self, ids: list[Id], by: str) -> Applied:
+        """Take ids out of their profile, together: undo every bond that holds them to the rest of it.
+
+        Raises:
+            NotFound: no event carried one of them.
+            InvalidRequest: they are not of one profile.
+            StorageFailed, CorruptData, OwnershipLost.
+        """
+        taken = {self._node(each).node for each in ids}
+
+        def change(connection: sqlite3.Connection) -> None:
+            profiles = {profile_root(connection, node) for node in taken}
+            if len(profiles) != 1:
+                raise InvalidRequest("The ids are of different profiles already.", code="nothing_to_split")
+            inside = set(profile_nodes(connection, profiles.pop()))
+            self._cut(connection, bonds_across(connection, self._resolution.bonds, inside, taken))
+
+        return self._revise("split", change, ids=ids, by=by)
+
+    def merge(self, one: Id, other: Id, by: str) -> Applied:
+        """Make the profiles of two ids one, whatever the limits say.
+
+        Raises:
+            NotFound: no event carried one of them.
+            InvalidRequest: they are the same id.
+            StorageFailed, CorruptData, OwnershipLost.
+        """
+        nodes = sorted({self._node(one), self._node(other)}, key=lambda node: (self.rules.rank(node.kind), node.value))
+        record = self._by_hand()
+        return self._revise(
+            "merge",
+            lambda _connection: join_by_hand(self._resolution.bonds, self._resolution.clusters, nodes, record),
+            ids=[one, other],
+            by=by,
+        )
+
+    def simulate(self, packs: list[tuple[bytes, int]], now: int) -> list[Record]:
+        """What applying these would put into the outbox: the events with their profile ids, and what would become of ids. Nothing is
+        kept.
+
+        Raises:
+            StorageFailed, CorruptData, OwnershipLost.
+        """
+        records = _decoded(packs)
+        try:
+            with self._database.rehearsal():
+                self._resolution.absorb(records)
+                return records + self._resolution.write()[1]
+        finally:
+            self._resolution.rollback()
+
+    def set_rules(self, rules: Rules | None, defaults: Rules, by: str) -> Applied:
+        """Give the graph rules of its own, or (None) take them away; every profile is made anew by them.
+
+        Takes time in proportion to what is in the graph.
+
+        Raises:
+            StorageFailed, CorruptData, OwnershipLost.
+        """
+        before = self.rules
+        self.rules = rules or defaults
+
+        def change(connection: sqlite3.Connection) -> None:
+            text = None if rules is None else msgspec.json.encode(rules).decode()
+            connection.execute("UPDATE meta SET rules = ?", (text,))
+            self._resolution = Resolution(connection, self.rules)
+            self._resolution.clusters.replay_all()
+
+        try:
+            return self._revise("rules", change, rules=None if rules is None else msgspec.to_builtins(rules), by=by)
+        except BaseException:
+            self.rules = before
+            with self._database.reading() as connection:
+                self._resolution = Resolution(connection, before)
+            raise
+
+    def propose_rules(self, rules: Rules) -> Proposal:
+        """What other rules would make of the profiles that there are. Nothing is kept.
+
+        Raises:
+            StorageFailed, CorruptData, OwnershipLost.
+        """
+        with self._database.rehearsal() as connection:
+            before = count_profiles(connection)
+            clusters = Resolution(connection, rules).clusters
+            clusters.replay_all()
+            moved = list(clusters.moved.values())
+            examples = [(node.kind, node.value, node.profile_id) for node in moved[:_MOST_SHOWN]]
+            return Proposal(before, count_profiles(connection), len(moved), examples)
 
     def maintain(self, budget_seconds: float = 0.0) -> bool:
         """Between batches: move message keys into files, merge and expire those. True when nothing is left to do.
@@ -198,6 +370,36 @@ class Graph:
                 self._database.close()
             finally:
                 self._lock.release()
+
+    def _node(self, given: Id) -> Node:
+        found = self._resolution.node(*given)
+        if found is None:
+            raise NotFound(f"No event carried the {given[0]} {given[1]!r}.")
+        return found
+
+    def _by_hand(self) -> Record:
+        now = self._clock()
+        return Record(f"manual-{now}", "manual", "", None, None, None, now, now, None, None, None, b"{}")
+
+    def _cut(self, connection: sqlite3.Connection, bonds: list[int]) -> None:
+        cut(connection, self._resolution.clusters, bonds, self._clock())
+
+    def _revise(self, action: str, change: Callable[[sqlite3.Connection], None], **detail: Any) -> Applied:
+        """One change by hand, its line in the audit, and what became of ids in the outbox: one transaction."""
+        try:
+            with self._database.transaction() as connection:
+                change(connection)
+                self._resolution.finish()
+                moved = self._resolution.moved(self._by_hand())
+                audit(connection, self._clock(), action, **detail)
+                seq = self._outbox.write(connection, [encode_record(each) for each in moved]) if moved else None
+        except BaseException:
+            self._resolution.rollback()
+            raise
+        self._resolution.commit()
+        if moved:
+            self._outbox.commit()
+        return Applied(seq=seq)
 
     def _today(self) -> int:
         return self._clock() // DAY_MICROSECONDS

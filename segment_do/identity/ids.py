@@ -1,27 +1,30 @@
-"""External ids as nodes, and which anonymous id belongs to whom.
+"""External ids as nodes, and clusters: the ids that are one profile.
 
-An anonymous id belongs to the user of its *earliest* link, by (timestamp, message id) of the event that carried
-both, never by arrival: so the order in which events come does not matter. Two user ids never become one.
-
-Known ids are kept in bounded caches, so that an id seen again costs no SQL. A batch changes nodes in memory
-and writes each changed one once. When the batch fails, the caches are emptied: nothing in memory may be believed
+Known ids are kept in bounded caches, so that an id seen again costs no SQL. A batch changes nodes and clusters in memory
+and writes each changed one once. When the batch fails, all caches are emptied: nothing in memory may be believed
 that is not in the file.
 """
 
 from __future__ import annotations
 
 import sqlite3
+from typing import Final
+from weakref import WeakValueDictionary
 
 from segment_do.identity.profile import profile_id
+from segment_do.identity.rules import Rules
 
-__all__ = ["HOUR_MICROSECONDS", "Node", "Nodes", "Unusable"]
+__all__ = ["HOUR_MICROSECONDS", "Cluster", "Node", "Nodes", "Unusable"]
 
 HOUR_MICROSECONDS = 3_600_000_000
-GENERATION_IDS = {"user_id": 20_000, "anonymous_id": 20_000, "group_id": 10_000}
+GENERATION_IDS = {"user_id": 20_000, "anonymous_id": 20_000, "other": 20_000}
 """Ids in a cache's young generation. It becomes the old one when full, and the old one goes: at most twice
-these are kept (100,000 in all, about 50 MB), and those used lately always are."""
-_NEVER = 2**63
-_TIMESTAMP_LIMIT = 2**62
+these are kept (120,000 in all, about 60 MB), and those used lately always are."""
+_TIMESTAMP_LIMIT: Final = 2**62
+
+_COLUMNS: Final = "node, kind, value, first_seen, last_seen, source, message_id, profile, canonical, component"
+_BY_NAME: Final = f"SELECT {_COLUMNS} FROM external_id LEFT JOIN profile ON root = profile WHERE kind = ? AND value = ?"  # noqa: S608
+_BY_NUMBER: Final = f"SELECT {_COLUMNS} FROM external_id LEFT JOIN profile ON root = profile WHERE node = ?"  # noqa: S608
 
 
 class Unusable(Exception):
@@ -32,161 +35,250 @@ class Node:
     """One external id."""
 
     __slots__ = (
-        "canonical",
+        "__weakref__",
+        "bonds",
         "first_seen",
+        "held_by",
         "kind",
-        "linked_at",
-        "linked_by",
-        "linked_to",
+        "message_id",
         "node",
+        "own_id",
         "seen_until",
+        "source",
         "trait_bound",
-        "user",
         "value",
     )
 
-    def __init__(self, kind: str, value: str, node: int, first_seen: int, last_seen: int) -> None:
+    def __init__(
+        self, kind: str, value: str, node: int, first_seen: int, last_seen: int, source: str, message_id: str
+    ) -> None:
         self.kind = kind
         self.value = value
         self.node = node
         self.first_seen = first_seen
         self.seen_until = last_seen + HOUR_MICROSECONDS
         """A timestamp from here on moves ``last_seen``."""
-        self.canonical = profile_id(kind, value)
-        """Profile id of whom it belongs to."""
-        self.user = 0
-        self.linked_at = _NEVER
-        self.linked_by = ""
-        self.linked_to = ""
-        """The user's id."""
+        self.source = source
+        self.message_id = message_id
+        self.own_id = profile_id(kind, value)
+        """Profile id where it is alone, or names its profile."""
+        self.held_by: Cluster | None = None
+        """None: it is a profile by itself. May be one that has become another; ask :attr:`cluster`."""
+        self.bonds: dict[int, tuple[int, str]] = {}
+        """Other node → (timestamp, message id) of the earliest event with these two ids alone, as far as it is known here."""
         self.trait_bound = -1
         """It has at most so many traits; -1 when not known."""
 
+    @property
+    def cluster(self) -> Cluster | None:
+        """The ids that it is one profile with."""
+        cluster = self.held_by
+        if cluster is not None and cluster.into is not None:
+            cluster = self.held_by = cluster.end()
+        return cluster
+
+    @property
+    def profile_id(self) -> str:
+        """Of the profile that it belongs to."""
+        cluster = self.cluster
+        return self.own_id if cluster is None else cluster.canonical.own_id
+
+
+class Cluster:
+    """External ids that are one profile."""
+
+    __slots__ = ("__weakref__", "canonical", "component", "counts", "into", "joined", "last", "renamed", "root")
+
+    def __init__(self, root: int, canonical: Node, component: int | None) -> None:
+        self.root = root
+        """Its smallest node."""
+        self.canonical = canonical
+        """Whose id names the profile."""
+        self.component = component
+        """The contested component that it lies in, if it does."""
+        self.counts: dict[str, int] | None = None
+        """Ids by type; None until somebody needs them."""
+        self.into: Cluster | None = None
+        """What it has become a part of."""
+        self.last: tuple[int, str] | None = None
+        """(timestamp, message id) that none of its bonds is later than, where that is known."""
+        self.joined: list[Node] = []
+        """In this batch, one by one."""
+        self.renamed = False
+        """In this batch all of its ids got another profile id, or many came at once."""
+
+    def end(self) -> Cluster:
+        """What it has become by now."""
+        cluster = self
+        while cluster.into is not None:
+            cluster = cluster.into
+        return cluster
+
 
 class Nodes:
-    """The tables ``external_id`` and ``link``. ``write`` and ``commit``, or ``rollback``, end a batch.
+    """The table ``external_id`` and the clusters. ``write`` and ``commit``, or ``rollback``, end a batch.
 
     ``young`` maps a kind to its ids by value: look there first, then call :meth:`get`.
     """
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: sqlite3.Connection, rules: Rules) -> None:
         self._connection = connection
-        self.young: dict[str, dict[str, Node]] = {kind: {} for kind in GENERATION_IDS}
-        self._old: dict[str, dict[str, Node]] = {kind: {} for kind in GENERATION_IDS}
+        self._rules = rules
+        self._reset()
         (self._next,) = connection.execute("SELECT coalesce(max(node), 0) + 1 FROM external_id").fetchone()
         self._first_new: int = self._next
         self._new: list[Node] = []
         self._touched: dict[int, Node] = {}
-        self._linked: dict[int, Node] = {}
 
     def rotate(self) -> None:
         """Before a batch: keep the caches within their bound. Never within one, where nodes are changed."""
-        for kind, limit in GENERATION_IDS.items():
-            if len(self.young[kind]) >= limit:
-                self._old[kind] = self.young[kind]
-                self.young[kind] = {}
+        for name, limit in GENERATION_IDS.items():
+            if len(self.young[name]) >= limit:
+                self._old[name] = self.young[name]
+                self.young[name] = {}
 
     def find(self, kind: str, value: str) -> Node | None:
         """The node of an id, from the caches or the file, if an event carried it before."""
-        node = self.young[kind].get(value)
+        name, key = _place(kind, value)
+        node = self.young[name].get(key)
         if node is None:
-            node = self._old[kind].get(value) or self._read(kind, value)
+            node = self._old[name].get(key) or self._read(_BY_NAME, kind, value)
             if node is not None:
-                self.young[kind][value] = node
+                self.young[name][key] = node
         return node
 
-    def get(self, kind: str, value: str, timestamp: int) -> Node:
-        """The node of an id, made if it is new, with ``timestamp`` counted in.
+    def get(self, kind: str, value: str, timestamp: int, source: str, message_id: str) -> Node | None:
+        """The node of an id, made if it is new, with the event counted in; None where the value is never promoted.
 
         Raises:
             Unusable: no clock shows such a time.
         """
-        node = self.find(kind, value)
+        accepted = self._rules.accepted(kind, value) if kind in ("user_id", "anonymous_id") else value
+        if accepted is None:
+            return None
+        node = self.find(kind, accepted)
         if node is None:
             _check(timestamp)
-            node = Node(kind, value, self._next, timestamp, _hour(timestamp))
+            node = Node(kind, accepted, self._next, timestamp, _hour(timestamp), source, message_id)
             node.trait_bound = 0
             self._next += 1
             self._new.append(node)
-            self.young[kind][value] = node
+            self.alive[node.node] = node
+            name, key = _place(kind, accepted)
+            self.young[name][key] = node
         elif not node.first_seen <= timestamp < node.seen_until:
-            self.touch(node, timestamp)
+            self.touch(node, timestamp, source, message_id)
+        if accepted != value:
+            self.young[kind][value] = node  # as it is written in events, too: the next one is found at once
         return node
 
-    def touch(self, node: Node, timestamp: int) -> None:
+    def touch(self, node: Node, timestamp: int, source: str, message_id: str) -> None:
         """Count in a timestamp outside what the node has seen.
 
         Raises:
             Unusable: no clock shows such a time.
         """
         _check(timestamp)
-        node.first_seen = min(node.first_seen, timestamp)
+        if timestamp < node.first_seen:
+            node.first_seen, node.source, node.message_id = timestamp, source, message_id
         node.seen_until = max(node.seen_until, _hour(timestamp) + HOUR_MICROSECONDS)
         if node.node < self._first_new:
             self._touched[node.node] = node
 
-    def link(self, anonymous: Node, user: Node, timestamp: int, message_id: str) -> None:
-        """An event carried both. The earliest such event decides; of two under one message id, which can both count when
-        they came further apart than duplicates are known, the smaller user id: never the order of arrival."""
-        if (timestamp, message_id, user.value) < (anonymous.linked_at, anonymous.linked_by, anonymous.linked_to):
-            anonymous.user = user.node
-            anonymous.linked_at, anonymous.linked_by, anonymous.linked_to = timestamp, message_id, user.value
-            anonymous.canonical = user.canonical
-            self._linked[anonymous.node] = anonymous
+    def is_new(self, node: Node) -> bool:
+        """Whether it was made in this batch: the file does not know it yet."""
+        return node.node >= self._first_new
 
-    def write(self) -> None:
-        """Inside the batch's transaction: store every changed node once."""
+    def by_number(self, number: int) -> Node:
+        """A node that is known to be there."""
+        node = self.alive.get(number) or self._read(_BY_NUMBER, number)
+        assert node is not None
+        return node
+
+    def write(self) -> list[Node]:
+        """Inside the batch's transaction: store every changed node once; returns those that are new."""
         if self._new:
             self._connection.executemany(
-                "INSERT INTO external_id (node, kind, value, first_seen, last_seen) VALUES (?, ?, ?, ?, ?)",
+                "INSERT INTO external_id (node, kind, value, first_seen, last_seen, profile, source, message_id)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
                 [
-                    (each.node, each.kind, each.value, each.first_seen, each.seen_until - HOUR_MICROSECONDS)
+                    (
+                        each.node,
+                        each.kind,
+                        each.value,
+                        each.first_seen,
+                        each.seen_until - HOUR_MICROSECONDS,
+                        each.node if (cluster := each.cluster) is None else cluster.root,
+                        each.source,
+                        each.message_id,
+                    )
                     for each in self._new
                 ],
             )
         if self._touched:
             self._connection.executemany(
-                "UPDATE external_id SET first_seen = ?, last_seen = ? WHERE node = ?",
-                [(each.first_seen, each.seen_until - HOUR_MICROSECONDS, each.node) for each in self._touched.values()],
+                "UPDATE external_id SET first_seen = ?, last_seen = ?, source = ?, message_id = ? WHERE node = ?",
+                [
+                    (each.first_seen, each.seen_until - HOUR_MICROSECONDS, each.source, each.message_id, each.node)
+                    for each in self._touched.values()
+                ],
             )
-        if self._linked:
-            self._connection.executemany(
-                "INSERT INTO link (anonymous, user, timestamp, message_id) VALUES (?, ?, ?, ?) ON CONFLICT (anonymous)"
-                " DO UPDATE SET user = excluded.user, timestamp = excluded.timestamp, message_id = excluded.message_id",
-                [(each.node, each.user, each.linked_at, each.linked_by) for each in self._linked.values()],
-            )
+        return self._new
 
     def commit(self) -> None:
         """The batch's transaction is durable."""
         self._first_new = self._next
-        self._new, self._touched, self._linked = [], {}, {}
+        self._new, self._touched = [], {}
 
     def rollback(self) -> None:
         """The batch's transaction is undone: forget everything that was read or changed."""
         self._next = self._first_new
-        self._new, self._touched, self._linked = [], {}, {}
-        for kind in GENERATION_IDS:
-            self.young[kind] = {}
-            self._old[kind] = {}
+        self._new, self._touched = [], {}
+        self._reset()
 
-    def _read(self, kind: str, value: str) -> Node | None:
-        row = self._connection.execute(
-            "SELECT node, first_seen, last_seen FROM external_id WHERE kind = ? AND value = ?", (kind, value)
-        ).fetchone()
+    def _reset(self) -> None:
+        self.young: dict[str, dict[str, Node]] = {name: {} for name in GENERATION_IDS}
+        self._old: dict[str, dict[str, Node]] = {name: {} for name in GENERATION_IDS}
+        self.alive: WeakValueDictionary[int, Node] = WeakValueDictionary()
+        """Every node that is in memory, by number: none is there twice."""
+        self.clusters: WeakValueDictionary[int, Cluster] = WeakValueDictionary()
+        """Every cluster that is in memory, by root."""
+
+    def _read(self, statement: str, *values: object) -> Node | None:
+        row = self._connection.execute(statement, values).fetchone()
         if row is None:
             return None
-        node = Node(kind, value, *row)
-        if kind == "anonymous_id":
-            link = self._connection.execute(
-                "SELECT l.user, l.timestamp, l.message_id, u.value FROM link l JOIN external_id u ON u.node = l.user"
-                " WHERE l.anonymous = ?",
-                (node.node,),
-            ).fetchone()
-            if link is not None:
-                node.user, node.linked_at, node.linked_by, user_id = link
-                node.linked_to = user_id
-                node.canonical = profile_id("user_id", user_id)
+        number, kind, value, first_seen, last_seen, source, message_id, root, canonical, component = row
+        node = self.alive.get(number)
+        if node is None:
+            node = Node(kind, value, number, first_seen, last_seen, source, message_id)
+            self.alive[number] = node
+            if canonical is not None:
+                cluster = self.clusters.get(root)
+                if cluster is None:
+                    names = node if canonical == number else self._alone(canonical)
+                    cluster = Cluster(root, names, component)
+                    self.clusters[root] = cluster
+                    names.held_by = cluster
+                node.held_by = cluster
         return node
+
+    def _alone(self, number: int) -> Node:
+        """A node without its cluster, which whoever asks is about to give it."""
+        node = self.alive.get(number)
+        if node is None:
+            row = self._connection.execute(
+                "SELECT kind, value, node, first_seen, last_seen, source, message_id FROM external_id WHERE node = ?",
+                (number,),
+            ).fetchone()
+            node = Node(*row)
+            self.alive[number] = node
+        return node
+
+
+def _place(kind: str, value: str) -> tuple[str, str]:
+    """Which cache an id is in, and its key there."""
+    return (kind, value) if kind in GENERATION_IDS else ("other", f"{kind}\0{value}")
 
 
 def _hour(timestamp: int) -> int:

@@ -1,7 +1,7 @@
 """A profile: one person, or one account, joined from external ids.
 
-The profile id is a pure function of the external id that a profile hangs on: the user_id of a known person,
-else the anonymous_id. So the same events give the same ids in any order, on any machine, in any identity.
+The profile id is a pure function of the external id that a profile hangs on: the one of highest priority, which is the user_id of a
+known person. So the same events give the same ids in any order, on any machine, in any identity.
 """
 
 from __future__ import annotations
@@ -11,11 +11,17 @@ import hashlib
 import sqlite3
 from dataclasses import dataclass
 
-__all__ = ["ExternalId", "Profile", "profile_id", "read_profile"]
+__all__ = [
+    "ExternalId",
+    "Profile",
+    "count_profiles",
+    "profile_id",
+    "profile_nodes",
+    "profile_of",
+    "profile_root",
+    "read_profile",
+]
 
-MAX_EXTERNAL_IDS = 1_000
-"""External ids of one profile (Segment's own limit). Those linked first, by event time, count; the others'
-events still get the profile's id."""
 MAX_GROUPS = 1_000
 """Groups listed in a profile, alphabetically first."""
 
@@ -25,11 +31,15 @@ class ExternalId:
     """Times are microseconds since the epoch, of events, not of their arrival."""
 
     kind: str
-    """user_id, anonymous_id or group_id."""
+    """user_id, anonymous_id, email, group_id or any other type."""
     value: str
     first_seen: int
     last_seen: int
     """Rounded down to the hour."""
+    source: str = ""
+    """Of the earliest event that carried it."""
+    message_id: str = ""
+    """Of that event."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +48,7 @@ class Profile:
 
     profile_id: str
     external_ids: list[ExternalId]
-    """The one the profile hangs on first, then the others in the order of their links."""
+    """The one the profile hangs on first, then the others in the order in which events first carried them."""
     traits: dict[str, str]
     """Name to JSON text as it was sent; ``null`` is kept."""
     groups: list[str]
@@ -57,27 +67,22 @@ def profile_id(kind: str, value: str) -> str:
 def read_profile(connection: sqlite3.Connection, kind: str, value: str) -> Profile | None:
     """The profile that an external id belongs to, or None if no event carried the id."""
     node = _node(connection, kind, value)
-    if node is None:
-        return None
-    if kind == "anonymous_id":
-        linked = connection.execute("SELECT user FROM link WHERE anonymous = ?", (node,)).fetchone()
-        node = linked[0] if linked else node
-    nodes = [node]
-    nodes += [
-        anonymous
-        for (anonymous,) in connection.execute(
-            "SELECT anonymous FROM link WHERE user = ? ORDER BY timestamp, message_id, anonymous LIMIT ?",
-            (node, MAX_EXTERNAL_IDS - 1),
-        )
-    ]
-    external_ids = [
-        ExternalId(
-            *connection.execute(
-                "SELECT kind, value, first_seen, last_seen FROM external_id WHERE node = ?", (each,)
-            ).fetchone()
-        )
-        for each in nodes
-    ]
+    return None if node is None else profile_of(connection, node)
+
+
+def profile_of(connection: sqlite3.Connection, node: int) -> Profile:
+    """The profile that a node belongs to."""
+    root, canonical = connection.execute(
+        "SELECT profile, coalesce(canonical, node) FROM external_id LEFT JOIN profile ON root = profile WHERE node = ?",
+        (node,),
+    ).fetchone()
+    rows = connection.execute(
+        "SELECT node, kind, value, first_seen, last_seen, source, message_id FROM external_id"
+        " WHERE node = ?1 OR (profile = ?1 AND profile <> node) ORDER BY node <> ?2, first_seen, kind, value",
+        (root, canonical),
+    ).fetchall()
+    nodes = [row[0] for row in rows]
+    external_ids = [ExternalId(*row[1:]) for row in rows]
     return Profile(
         profile_id(external_ids[0].kind, external_ids[0].value),
         external_ids,
@@ -86,6 +91,24 @@ def read_profile(connection: sqlite3.Connection, kind: str, value: str) -> Profi
         min(each.first_seen for each in external_ids),
         max(each.last_seen for each in external_ids),
     )
+
+
+def profile_root(connection: sqlite3.Connection, node: int) -> int:
+    """The smallest node of a node's profile, by which profiles are known inside."""
+    (root,) = connection.execute("SELECT profile FROM external_id WHERE node = ?", (node,)).fetchone()
+    return int(root)
+
+
+def profile_nodes(connection: sqlite3.Connection, root: int) -> list[int]:
+    """All nodes of a profile."""
+    rows = connection.execute("SELECT node FROM external_id WHERE profile = ? AND profile <> node", (root,))
+    return [root, *(node for (node,) in rows)]
+
+
+def count_profiles(connection: sqlite3.Connection) -> int:
+    """How many there are, accounts among them."""
+    (count,) = connection.execute("SELECT count(*) FROM external_id WHERE profile = node").fetchone()
+    return int(count)
 
 
 def _node(connection: sqlite3.Connection, kind: str, value: str) -> int | None:

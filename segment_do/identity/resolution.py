@@ -1,128 +1,234 @@
-"""What a batch of new events says about people: ids seen, links, traits, memberships.
+"""What a batch of new events says about people: ids seen, ids brought together, traits, memberships.
 
-Nothing is written before :meth:`Resolution.write`, which stores every changed id, link and trait once. An event
+Nothing is written before :meth:`Resolution.write`, which stores every changed id, bond and trait once. An event
 that cannot be used is passed on untouched and counted; its neighbours go on.
 
-Rules of this version: an event that carries a user_id belongs to that user; one with an anonymous_id alone
-to the user that id is linked to, else to itself. ``identify`` sets traits of the user_id if present, else of the
-anonymous_id. ``group`` sets traits of its group and makes that same id a member. ``alias`` joins nothing
-(Segment's own rule), and ``context.traits`` are not traits of the profile.
+An event belongs to the profile of its id of highest priority, which no limit ever takes from it. ``identify`` sets traits of that id.
+``group`` sets traits of its group and makes that id a member; so does ``context.groupId``. ``alias`` joins nothing, which is Segment's own
+rule, unless the rules say otherwise.
 """
 
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Sequence
 
-from segment_do.events.record import REJECTED, Record
+import msgspec
+
+from segment_do.events.record import EXTERNAL_ID, NOT_EVENTS, Record
+from segment_do.identity.bonds import FORCED_RULES, Bonds
+from segment_do.identity.clusters import Clusters
+from segment_do.identity.identifiers import Reader
 from segment_do.identity.ids import Node, Nodes, Unusable
+from segment_do.identity.persistent import PersistentIds
 from segment_do.identity.profile import profile_id
-from segment_do.identity.traits import GroupCall, Traits, read_group, read_traits
+from segment_do.identity.rules import Rules
+from segment_do.identity.traits import GroupCall, Traits, read_group, read_previous_id, read_traits
 
 __all__ = ["Resolution"]
 
-_TO_READ = frozenset({"identify", "group", REJECTED})
+_TO_READ = frozenset({"identify", "group", "alias"}) | NOT_EVENTS
 
 
 class Resolution:
     """One batch at a time: :meth:`absorb`, :meth:`write`, then :meth:`commit` or :meth:`rollback`."""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: sqlite3.Connection, rules: Rules) -> None:
         self._connection = connection
-        self._nodes = Nodes(connection)
+        self._rules = rules
+        self._reader = Reader(rules)
+        self._nodes = Nodes(connection, rules)
+        self.bonds = Bonds(connection, rules)
+        self.clusters = Clusters(connection, rules, self._nodes, self.bonds)
+        self._persistent = PersistentIds(connection)
         self._traits = Traits(connection)
         self._memberships: set[tuple[int, int]] = set()
+        self._owners: list[tuple[Record, Node]] = []
+        self._unusable: list[Record] = []
+        # Where a user id decides and no window matters, an event with both ids known together needs no further look.
+        self._user_first = rules.rank("user_id") < rules.rank("anonymous_id") and not rules.windowed
 
     def absorb(self, records: list[Record]) -> int:
-        """Take in new events and set each one's ``profile_id``; returns how many could not be used."""
+        """Take in new events; returns how many could not be used. :meth:`write` sets each one's ``profile_id``."""
         nodes = self._nodes
         nodes.rotate()
         users, anonymous_ids = nodes.young["user_id"], nodes.young["anonymous_id"]
-        unusable: list[Record] = []
-        anonymous_only: list[tuple[Record, Node]] = []
+        read, owners = self._reader.read, self._owners
         traits: dict[str, str] | None = None
         group: GroupCall | None = None
+        previous: str | None = None
         # This loop is the platform's hot path: a user seen before costs two look-ups and a comparison.
         for record in records:
             try:
-                if record.type in _TO_READ:
-                    if record.type == REJECTED:
-                        continue
+                kind = record.type
+                if kind in _TO_READ:
                     # Read first: an event that turns out unusable must have touched nothing.
-                    if record.type == "identify":
+                    if kind == "identify":
                         traits = read_traits(record.payload)
-                    else:
+                    elif kind == "group":
                         group = read_group(record.payload)
+                    elif kind == "alias":
+                        previous = read_previous_id(record.payload) if self._rules.alias == "merge" else None
+                    else:
+                        continue
                 timestamp = record.timestamp
                 user = anonymous = None
                 if record.user_id:
                     user = users.get(record.user_id)
-                    if user is None:
-                        user = nodes.get("user_id", record.user_id, timestamp)
-                    elif not user.first_seen <= timestamp < user.seen_until:
-                        nodes.touch(user, timestamp)
-                    record.profile_id = user.canonical
+                    if user is None or not user.first_seen <= timestamp < user.seen_until:
+                        user = nodes.get("user_id", record.user_id, timestamp, record.source_id, record.message_id)
                 if record.anonymous_id:
                     anonymous = anonymous_ids.get(record.anonymous_id)
-                    if anonymous is None:
-                        anonymous = nodes.get("anonymous_id", record.anonymous_id, timestamp)
-                    elif not anonymous.first_seen <= timestamp < anonymous.seen_until:
-                        nodes.touch(anonymous, timestamp)
-                    if user is None:
-                        anonymous_only.append((record, anonymous))
-                    elif timestamp <= anonymous.linked_at:
-                        nodes.link(anonymous, user, timestamp, record.message_id)
+                    if anonymous is None or not anonymous.first_seen <= timestamp < anonymous.seen_until:
+                        anonymous = nodes.get(
+                            "anonymous_id", record.anonymous_id, timestamp, record.source_id, record.message_id
+                        )
+                inside = read(record)
+                if inside.people or not self._user_first:
+                    owner = self._bring_together(user, anonymous, inside.people, record)
+                elif user is not None:
+                    owner = user
+                    if anonymous is not None:
+                        known = anonymous.bonds.get(user.node)
+                        if known is None or (timestamp, record.message_id) < known:
+                            self._bond((user, anonymous), record, kind)
+                else:
+                    owner = anonymous
+                if owner is not None:
+                    owners.append((record, owner))
+                    for account in inside.accounts:
+                        self._join_account(owner, *account, record)
                 if traits is not None:
-                    self._identify(user or anonymous, traits, record)
+                    if owner is not None and traits:
+                        self._traits.stage(owner, traits, timestamp, record.message_id, record.source_id)
                     traits = None
                 elif group is not None:
-                    self._group(user or anonymous, group, record)
+                    self._group(owner, group, record)
                     group = None
+                elif previous is not None:
+                    if user is not None:
+                        self._alias(user, previous, record)
+                    previous = None
             except Unusable:
-                traits = group = None
-                unusable.append(record)
-        # Only now: a link later in the batch counts for all of it.
-        for record, node in anonymous_only:
-            record.profile_id = node.canonical
-        for record in unusable:
-            record.profile_id = self._belongs_to(record)
-        return len(unusable)
+                traits = group = previous = None
+                self._unusable.append(record)
+        return len(self._unusable)
 
-    def write(self) -> int:
-        """Inside the batch's transaction; returns how many trait names found no room."""
-        self._nodes.write()
+    def write(self) -> tuple[int, list[Record]]:
+        """Inside the batch's transaction; returns how many trait names found no room, and what became of ids, as records."""
+        new = self._nodes.write()
+        self.bonds.write()
+        self.clusters.write()
+        self._persistent.write(new, self.clusters.moved.values())
         if self._memberships:
             self._connection.executemany(
                 "INSERT INTO membership (member, account) VALUES (?, ?) ON CONFLICT DO NOTHING", self._memberships
             )
-        return self._traits.write()
+        ignored = self._traits.write()
+        for record, owner in self._owners:
+            record.profile_id = owner.profile_id
+        for record in self._unusable:
+            record.profile_id = self._belongs_to(record)
+        return ignored, self.moved(self._owners[-1][0]) if self._owners else []
+
+    def moved(self, trigger: Record) -> list[Record]:
+        """What became of ids by what was just written, as records; ``trigger`` is the last event of it."""
+        return [_moved(node, trigger) for node in self.clusters.moved.values()]
+
+    def node(self, kind: str, value: str) -> Node | None:
+        """The node of an id that an event carried before."""
+        accepted = self._rules.accepted(kind, value)
+        return None if accepted is None else self._nodes.find(kind, accepted)
+
+    def finish(self) -> None:
+        """Inside a transaction that changed something by hand: store the rest of it."""
+        self.bonds.write()
+        self.clusters.write()
+        self._persistent.write((), self.clusters.moved.values())
 
     def commit(self) -> None:
         """The batch's transaction is durable."""
         self._nodes.commit()
-        self._traits.clear()
-        self._memberships.clear()
+        self._clear()
 
     def rollback(self) -> None:
         """The batch's transaction is undone."""
         self._nodes.rollback()
+        self._clear()
+
+    def _clear(self) -> None:
+        self.bonds.clear()
+        self.clusters.clear()
         self._traits.clear()
         self._memberships.clear()
-
-    def _identify(self, node: Node | None, traits: dict[str, str], record: Record) -> None:
-        if node is not None and traits:
-            self._traits.stage(node, traits, record.timestamp, record.message_id)
-
-    def _group(self, member: Node | None, call: GroupCall, record: Record) -> None:
-        node = self._nodes.get("group_id", call.group_id, record.timestamp)
-        if member is not None:
-            self._memberships.add((member.node, node.node))
-        if call.traits:
-            self._traits.stage(node, call.traits, record.timestamp, record.message_id)
+        self._owners, self._unusable = [], []
 
     def _belongs_to(self, record: Record) -> str | None:
-        if record.user_id:
-            return profile_id("user_id", record.user_id)
-        if record.anonymous_id:
-            known = self._nodes.find("anonymous_id", record.anonymous_id)
-            return known.canonical if known else profile_id("anonymous_id", record.anonymous_id)
+        for kind, value in (("user_id", record.user_id), ("anonymous_id", record.anonymous_id)):
+            if value:
+                known = self._nodes.find(kind, value)
+                return profile_id(kind, value) if known is None else known.profile_id
         return None
+
+    def _bring_together(
+        self, user: Node | None, anonymous: Node | None, inside: Sequence[tuple[str, str]], record: Record
+    ) -> Node | None:
+        """Bond all ids of an event; returns the one of highest priority."""
+        timestamp, source, message_id = record.timestamp, record.source_id, record.message_id
+        found = [node for node in (user, anonymous) if node is not None]
+        for kind, value in inside:
+            node = self._nodes.get(kind, value, timestamp, source, message_id)
+            if node is not None and node not in found:
+                found.append(node)
+        if not found:
+            return None
+        rank = self._rules.rank
+        found.sort(key=lambda node: (rank(node.kind), node.value))
+        if len(found) > 1:
+            self._bond(found, record, record.type)
+        return found[0]
+
+    def _bond(self, nodes: Sequence[Node], record: Record, rule: str) -> None:
+        changed = self.bonds.stage(nodes, record, "" if rule in FORCED_RULES else rule)
+        if changed != "known":
+            self.clusters.join(nodes, record.timestamp, record.message_id, forced=False, news=changed == "new")
+
+    def _alias(self, user: Node, previous: str, record: Record) -> None:
+        """Join the previous id to the user: an anonymous id, unless it was seen as a user's."""
+        other = self._nodes.find("user_id", previous) or self._nodes.get(
+            "anonymous_id", previous, record.timestamp, record.source_id, record.message_id
+        )
+        if other is None or other is user:
+            return
+        rank = self._rules.rank
+        nodes = sorted((user, other), key=lambda node: (rank(node.kind), node.value))
+        changed = self.bonds.stage(nodes, record, "alias")
+        if changed != "known":
+            self.clusters.join(nodes, record.timestamp, record.message_id, forced=True, news=changed == "new")
+
+    def _group(self, member: Node | None, call: GroupCall, record: Record) -> None:
+        node = self._join_account(member, "group_id", call.group_id, record)
+        if node is not None and call.traits:
+            self._traits.stage(node, call.traits, record.timestamp, record.message_id, record.source_id)
+
+    def _join_account(self, member: Node | None, kind: str, value: str, record: Record) -> Node | None:
+        node = self._nodes.get(kind, value, record.timestamp, record.source_id, record.message_id)
+        if member is not None and node is not None:
+            self._memberships.add((member.node, node.node))
+        return node
+
+
+def _moved(node: Node, trigger: Record) -> Record:
+    """What the warehouse is told of an id: whose it is now, and since which event."""
+    canonical = node.profile_id
+    told = {
+        "type": node.kind,
+        "id": node.value,
+        "segment_id": node.own_id,
+        "canonical_segment_id": canonical,
+        "event": {"type": trigger.type, "message_id": trigger.message_id, "name": trigger.event},
+    }
+    return Record(
+        f"{trigger.message_id}/{node.node}", EXTERNAL_ID, trigger.source_id, None, None, node.kind,
+        trigger.timestamp, trigger.received_at, None, None, None, msgspec.json.encode(told), canonical,
+    )  # fmt: skip

@@ -7,28 +7,73 @@ CREATE TABLE meta (
     one      INTEGER PRIMARY KEY CHECK (one = 1),
     identity BLOB NOT NULL,
     born     INTEGER NOT NULL, -- second in which the file was made: a graph that begins anew is told from its forerunner
-    epoch    INTEGER NOT NULL
+    epoch    INTEGER NOT NULL,
+    rules    TEXT -- this identity's own rules, JSON; NULL: those of the settings
 );
 
--- Nodes of the graph: user_id, anonymous_id, group_id. `node` is ours, dense, never reused.
--- `last_seen` is rounded down to the hour, so that an id costs at most one write an hour.
+-- Nodes of the graph: one external id each. `node` is ours, dense, never reused.
+-- `profile` is the smallest node of the profile that it belongs to. `first_seen`, `source` and `message_id` are those of the
+-- earliest event that carried it; `last_seen` is rounded down to the hour, so that an id costs at most one write an hour.
 CREATE TABLE external_id (
     node       INTEGER PRIMARY KEY,
     kind       TEXT NOT NULL,
     value      TEXT NOT NULL,
     first_seen INTEGER NOT NULL,
     last_seen  INTEGER NOT NULL,
+    profile    INTEGER NOT NULL,
+    source     TEXT NOT NULL,
+    message_id TEXT NOT NULL,
     UNIQUE (kind, value)
 );
+-- Most profiles are one id alone; those are not in here.
+CREATE INDEX external_id_of_profile ON external_id (profile) WHERE profile <> node;
 
--- The earliest event, by (timestamp, message_id), that carried an anonymous id and a user id: it decides.
-CREATE TABLE link (
-    anonymous  INTEGER PRIMARY KEY,
-    user       INTEGER NOT NULL,
+-- Profiles of several ids, and those of one that lie in a contested component. `canonical` is the node that names the profile.
+-- A component is everything that events ever brought together; it is contested once a limit kept some of it apart.
+CREATE TABLE profile (
+    root      INTEGER PRIMARY KEY,
+    canonical INTEGER NOT NULL,
+    component INTEGER
+);
+CREATE INDEX profile_of_component ON profile (component) WHERE component IS NOT NULL;
+
+-- The last bond of a contested component, in the order in which bonds count: a later one needs no look at the others.
+CREATE TABLE contested (
+    component  INTEGER PRIMARY KEY,
     timestamp  INTEGER NOT NULL,
     message_id TEXT NOT NULL
 );
-CREATE INDEX link_of_user ON link (user, timestamp, message_id);
+
+-- Ids that one event carried together: of each such set (and day, where a limit holds for some time only) the earliest event.
+-- `nodes` is the set: 8 bytes each, ascending, then the day. `cut` is when somebody undid it.
+CREATE TABLE bond (
+    bond       INTEGER PRIMARY KEY,
+    nodes      BLOB NOT NULL UNIQUE,
+    timestamp  INTEGER NOT NULL,
+    message_id TEXT NOT NULL,
+    source     TEXT NOT NULL,
+    rule       TEXT NOT NULL, -- type of the event; `alias` and `manual` hold whatever the limits say
+    cut        INTEGER
+);
+CREATE TABLE bond_of (
+    node INTEGER NOT NULL,
+    bond INTEGER NOT NULL,
+    PRIMARY KEY (node, bond)
+) WITHOUT ROWID;
+
+-- Profile ids that were ever handed out: the first 63 bits of each, and the node whose id it is.
+CREATE TABLE persistent_id (
+    id   INTEGER PRIMARY KEY,
+    node INTEGER NOT NULL
+);
+
+-- What people did by hand: merges, splits, cuts, changed rules.
+CREATE TABLE audit (
+    line   INTEGER PRIMARY KEY,
+    at     INTEGER NOT NULL,
+    action TEXT NOT NULL,
+    detail TEXT NOT NULL
+);
 
 -- Last write wins a name, by (timestamp, message_id, value). `value` is JSON text as it was sent.
 CREATE TABLE trait (
@@ -37,15 +82,17 @@ CREATE TABLE trait (
     value      TEXT NOT NULL,
     timestamp  INTEGER NOT NULL,
     message_id TEXT NOT NULL,
+    source     TEXT NOT NULL,
     PRIMARY KEY (node, name)
 ) WITHOUT ROWID;
 
--- Group calls: which user or anonymous id belongs to which group_id.
+-- Which user or anonymous id belongs to which account: group calls, and groups that events name in their context.
 CREATE TABLE membership (
     member  INTEGER NOT NULL,
     account INTEGER NOT NULL,
     PRIMARY KEY (member, account)
 ) WITHOUT ROWID;
+CREATE INDEX membership_of_account ON membership (account);
 
 -- Accepted events that the queue has not confirmed. AUTOINCREMENT: a seq is never used twice, also after deletes.
 CREATE TABLE outbox (
@@ -68,5 +115,5 @@ CREATE TABLE seen_run (
     count INTEGER NOT NULL
 );
 
-PRAGMA user_version = 1;
+PRAGMA user_version = 2;
 COMMIT;

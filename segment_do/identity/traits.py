@@ -13,15 +13,15 @@ import msgspec
 
 from segment_do.identity.ids import Node, Unusable
 
-__all__ = ["MAX_TRAITS", "GroupCall", "Traits", "read_group", "read_traits"]
+__all__ = ["MAX_TRAITS", "GroupCall", "Traits", "read_group", "read_previous_id", "read_traits"]
 
 MAX_TRAITS = 6_000
 """Names one external id keeps (Segment's own limit for a profile)."""
 
 _UPSERT = """
-INSERT INTO trait (node, name, value, timestamp, message_id) VALUES (?, ?, ?, ?, ?)
+INSERT INTO trait (node, name, value, timestamp, message_id, source) VALUES (?, ?, ?, ?, ?, ?)
 ON CONFLICT (node, name) DO UPDATE
-SET value = excluded.value, timestamp = excluded.timestamp, message_id = excluded.message_id
+SET value = excluded.value, timestamp = excluded.timestamp, message_id = excluded.message_id, source = excluded.source
 WHERE (excluded.timestamp, excluded.message_id, excluded.value) > (timestamp, message_id, value)
 """
 
@@ -35,6 +35,10 @@ class _Group(msgspec.Struct, gc=False):
     traits: dict[str, msgspec.Raw] | None = None
 
 
+class _Alias(msgspec.Struct, gc=False):
+    previous_id: str | int | float | None = msgspec.field(default=None, name="previousId")
+
+
 class GroupCall(msgspec.Struct, gc=False, frozen=True):
     """What a group call says: the group's id as text, and its traits as JSON texts."""
 
@@ -44,7 +48,8 @@ class GroupCall(msgspec.Struct, gc=False, frozen=True):
 
 _identify = msgspec.json.Decoder(_Identify)
 _group = msgspec.json.Decoder(_Group)
-_Write = tuple[int, str, str]  # timestamp, message id, value: the later one is the larger one
+_alias = msgspec.json.Decoder(_Alias)
+_Write = tuple[int, str, str, str]  # timestamp, message id, value, source: the later one is the larger one
 
 
 def read_traits(payload: bytes) -> dict[str, str]:
@@ -75,6 +80,19 @@ def read_group(payload: bytes) -> GroupCall:
     return GroupCall(str(call.group_id), traits)
 
 
+def read_previous_id(payload: bytes) -> str | None:
+    """``previousId`` of an alias call, as text; None where it has none.
+
+    Raises:
+        Unusable: the payload cannot be read.
+    """
+    try:
+        previous = _alias.decode(payload).previous_id
+    except (ValueError, RecursionError) as error:
+        raise Unusable from error
+    return None if previous in (None, "") else str(previous)
+
+
 class Traits:
     """The table ``trait``. A batch is staged, then written with one row a changed name."""
 
@@ -82,14 +100,14 @@ class Traits:
         self._connection = connection
         self._staged: dict[int, tuple[Node, dict[str, _Write]]] = {}
 
-    def stage(self, node: Node, traits: dict[str, str], timestamp: int, message_id: str) -> None:
+    def stage(self, node: Node, traits: dict[str, str], timestamp: int, message_id: str, source: str) -> None:
         """Merge an event's traits into the batch."""
         entry = self._staged.get(node.node)
         if entry is None:
             entry = self._staged[node.node] = (node, {})
         names = entry[1]
         for name, value in traits.items():
-            written = (timestamp, message_id, value)
+            written = (timestamp, message_id, value, source)
             before = names.get(name)
             if before is None or written > before:
                 names[name] = written
@@ -101,9 +119,9 @@ class Traits:
         self._connection.executemany(
             _UPSERT,
             [
-                (number, name, value, timestamp, message_id)
+                (number, name, value, timestamp, message_id, source)
                 for number, (_, names) in self._staged.items()
-                for name, (timestamp, message_id, value) in names.items()
+                for name, (timestamp, message_id, value, source) in names.items()
             ],
         )
         return sum(self._within_limit(node, len(names)) for node, names in self._staged.values())

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from segment_do.events.record import REJECTED, Record, decode_pack, encode_pack
+from segment_do.events.record import EXTERNAL_ID, REJECTED, Record, decode_pack, encode_pack
 from segment_do.identity import Applied, Graph, Profile, profile_id
+from segment_do.identity.rules import IdType, Rules
 
 HOUR = 3_600_000_000
 DAY = 24 * HOUR
@@ -49,56 +51,95 @@ def apply(graph: Graph, *records: Record, now: int | None = None) -> Applied:
 
 
 def outbox_records(graph: Graph) -> list[Record]:
-    return [each for entry in graph.outbox(2**40) for each in decode_pack(entry.pack, entry.count)]
+    """The events in the outbox; what it tells of ids is left out."""
+    found = [each for entry in graph.outbox(2**40) for each in decode_pack(entry.pack, entry.count)]
+    return [each for each in found if each.type != EXTERNAL_ID]
 
 
 def outbox_ids(graph: Graph) -> list[str]:
     return [each.message_id for each in outbox_records(graph)]
 
 
-def meaning(events: list[Record]) -> dict[tuple[str, str], Profile]:
+LIMITS = {"user_id": 1}
+TIGHT = Rules(types={"anonymous_id": IdType(limit=2), "email": IdType(limit=1, priority=2), "card": IdType(limit=1)})
+TIGHT_LIMITS = {"user_id": 1, "anonymous_id": 2, "email": 1, "card": 1}
+"""Limits so small that a few events meet them."""
+PRIORITIES = ["user_id", "email"]
+
+
+def ids_of(event: Record) -> list[tuple[str, str]]:
+    """The ids of an event, the one of highest priority first."""
+    body = msgspec.json.decode(event.payload)
+    ids = {("user_id", event.user_id), ("anonymous_id", event.anonymous_id)}
+    if event.type == "identify":
+        ids.add(("email", (body.get("traits") or {}).get("email")))
+    ids |= {(each["type"], each["id"]) for each in body.get("context", {}).get("externalIds", ())}
+    known = [each for each in ids if each[1]]
+
+    def priority(each: tuple[str, str]) -> tuple[int, str, str]:
+        return (PRIORITIES.index(each[0]) if each[0] in PRIORITIES else 9, *each)
+
+    return sorted(known, key=priority)
+
+
+def partition(
+    events: list[Record], limits: dict[str, int] = LIMITS
+) -> dict[tuple[str, str], frozenset[tuple[str, str]]]:
+    """Id → the ids that are one profile with it: Segment's rules, all events in the order of their times, plain sets."""
+    profiles: dict[tuple[str, str], frozenset[tuple[str, str]]] = {}
+    for event in sorted(events, key=lambda each: (each.timestamp, each.message_id, ids_of(each))):
+        ids = ids_of(event)
+        for each in ids:
+            profiles.setdefault(each, frozenset([each]))
+        while len(ids) > 1:
+            union = frozenset().union(*(profiles[each] for each in ids))
+            counts = Counter(kind for kind, _value in union)
+            one = len({profiles[each] for each in ids}) == 1
+            if one or all(count <= limits.get(kind, 5) for kind, count in counts.items()):
+                profiles.update(dict.fromkeys(union, union))
+                break
+            ids.pop()
+    return profiles
+
+
+def meaning(events: list[Record], limits: dict[str, int] = LIMITS) -> dict[tuple[str, str], Any]:
     """Every profile that these events make, by external id, computed without any order of arrival."""
     events = [each for each in events if each.type != REJECTED]
+    profiles = partition(events, limits)
     seen: dict[tuple[str, str], list[int]] = {}
-    links: dict[str, tuple[int, str, str]] = {}
     traits: dict[tuple[str, str], dict[str, tuple[int, str, str]]] = {}
     groups: dict[tuple[str, str], set[str]] = {}
     for event in events:
         body = msgspec.json.decode(event.payload)
-        ids = [("user_id", event.user_id)] if event.user_id else []
-        ids += [("anonymous_id", event.anonymous_id)] if event.anonymous_id else []
-        owner: tuple[str, str] = ids[0]
-        target = owner
+        ids = ids_of(event)
+        owner = target = ids[0]
         if event.type == "group":
             target = ("group_id", str(body["groupId"]))
             groups.setdefault(owner, set()).add(target[1])
             ids.append(target)
         for each in ids:
             seen.setdefault(each, []).append(event.timestamp)
-        if event.user_id and event.anonymous_id:
-            link = (event.timestamp, event.message_id, event.user_id)
-            links[event.anonymous_id] = min(links.get(event.anonymous_id, link), link)
         if event.type in {"identify", "group"}:
             for name, value in (body.get("traits") or {}).items():
                 written = (event.timestamp, event.message_id, msgspec.json.encode(value).decode())
                 held = traits.setdefault(target, {})
                 held[name] = max(held.get(name, written), written)
-    profiles = {}
-    for kind, value in seen:
-        root = ("user_id", links[value][2]) if kind == "anonymous_id" and value in links else (kind, value)
-        joined = [(*link, anonymous) for anonymous, link in links.items() if ("user_id", link[2]) == root]
-        members = [root] + [("anonymous_id", link[3]) for link in sorted(joined)]
+    found: dict[tuple[str, str], Any] = {}
+    for one in seen:
+        inside = profiles.get(one, frozenset([one]))
+        first = min(inside, key=lambda each: (PRIORITIES.index(each[0]) if each[0] in PRIORITIES else 9, *each))
+        others = sorted(inside - {first}, key=lambda each: (min(seen[each]), *each))
         merged: dict[str, tuple[int, str, str]] = {}
-        for member in members:
-            for name, written in traits.get(member, {}).items():
+        for each in inside:
+            for name, written in traits.get(each, {}).items():
                 merged[name] = max(merged.get(name, written), written)
-        profiles[kind, value] = (
-            profile_id(*root),
-            [(*each, min(seen[each]), max(seen[each]) // HOUR * HOUR) for each in members],
+        found[one] = (
+            profile_id(*first),
+            [(*each, min(seen[each]), max(seen[each]) // HOUR * HOUR) for each in [first, *others]],
             {name: written[2] for name, written in merged.items()},
-            sorted({group for each in members for group in groups.get(each, ())}),
+            sorted({group for each in inside for group in groups.get(each, ())}),
         )
-    return profiles  # type: ignore[return-value]
+    return found
 
 
 def shown(profile: Profile | None) -> Any:

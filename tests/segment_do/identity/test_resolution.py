@@ -12,10 +12,12 @@ from hypothesis import strategies as st
 from segment_do.events.record import Record
 from segment_do.identity import Graph, profile_id
 from segment_do.identity import ids as ids_module
-from segment_do.identity import profile as profile_module
 from tests.segment_do.identity.events import (
     HOUR,
+    LIMITS,
     NOON,
+    TIGHT,
+    TIGHT_LIMITS,
     apply,
     identify,
     meaning,
@@ -133,21 +135,23 @@ def test_first_and_last_seen_are_of_events_not_of_arrival(graph: Graph) -> None:
     assert (found.first_seen, found.last_seen) == (NOON - 7, NOON + 3 * HOUR)
 
 
-def test_the_first_thousand_links_of_a_profile_count(graph: Graph, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Further external ids are not shown, whichever came in first; their events still get the profile's id."""
-    monkeypatch.setattr(profile_module, "MAX_EXTERNAL_IDS", 3)
-    for minute in (3, 1, 2, 4):
+def test_a_sixth_anonymous_id_is_left_out(graph: Graph) -> None:
+    """The five that were first seen with the user are his, whichever came in first; the sixth's own events are its own."""
+    for minute in (3, 1, 2, 6, 4, 5):
         apply(graph, identify(f"m{minute}", {f"t{minute}": 1}, anonymous=f"a{minute}"))
         apply(graph, record(f"l{minute}", anonymous=f"a{minute}", user="u", at=NOON + minute))
-    found = graph.profile("anonymous_id", "a4")
+    found = graph.profile("user_id", "u")
     assert found is not None
-    assert [each.value for each in found.external_ids] == ["u", "a1", "a2"]
-    assert set(found.traits) == {"t1", "t2"}
+    assert [each.value for each in found.external_ids] == ["u", "a1", "a2", "a3", "a4", "a5"]
+    assert set(found.traits) == {"t1", "t2", "t3", "t4", "t5"}
+    sixth = graph.profile("anonymous_id", "a6")
+    assert sixth is not None
+    assert (sixth.profile_id, set(sixth.traits)) == (profile_id("anonymous_id", "a6"), {"t6"})
 
 
 def test_caches_are_bounded_and_change_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With room for two ids a kind, profiles come out as with room for thousands."""
-    monkeypatch.setattr(ids_module, "GENERATION_IDS", {"user_id": 2, "anonymous_id": 2, "group_id": 2})
+    monkeypatch.setattr(ids_module, "GENERATION_IDS", {"user_id": 2, "anonymous_id": 2, "other": 2})
     random = Random(3)
     events = [
         record(f"m{n}", user=random.choice(["u1", "u2", "u3", "u4", None]), anonymous=f"a{random.randrange(6)}", at=n)
@@ -166,6 +170,13 @@ def test_caches_are_bounded_and_change_nothing(tmp_path: Path, monkeypatch: pyte
 USERS, ANONYMOUS = st.sampled_from([None, "u1", "u2"]), st.sampled_from([None, "a1", "a2", "a3"])
 
 
+EXTERNAL_IDS = st.builds(
+    lambda kind, value: {"id": value, "type": kind, "collection": "users", "encoding": "none"},
+    st.sampled_from(["card", "phone"]),
+    st.sampled_from(["1", "2"]),
+)
+
+
 @st.composite
 def any_event(draw: st.DrawFn, message_id: str) -> Record:
     user, anonymous = draw(USERS), draw(ANONYMOUS)
@@ -173,7 +184,10 @@ def any_event(draw: st.DrawFn, message_id: str) -> Record:
         user = "u3"
     kind = draw(st.sampled_from(["track", "identify", "group", "alias"]))
     traits = draw(st.none() | st.dictionaries(st.sampled_from("abc"), st.none() | st.integers(0, 3), max_size=2))
-    body = {"groupId": draw(st.sampled_from(["g1", "g2"])), "traits": traits, "context": {"traits": {"never": 1}}}
+    if traits is not None:
+        traits |= draw(st.sampled_from([{}, {}, {"email": "e1"}, {"email": "e2"}]))
+    context = {"traits": {"never": 1}, "externalIds": draw(st.lists(EXTERNAL_IDS, max_size=2))}
+    body = {"groupId": draw(st.sampled_from(["g1", "g2"])), "traits": traits, "context": context}
     return record(
         message_id, kind, user=user, anonymous=anonymous, at=NOON + draw(st.integers(-2, 2)) * HOUR // 2, body=body
     )
@@ -187,11 +201,12 @@ def test_any_order_any_repetition_any_split_gives_the_same_profiles(
     """Profiles are a function of the set of events."""
     events = [data.draw(any_event(f"m{number}")) for number in range(data.draw(st.integers(1, 12)))]
     arriving = data.draw(st.permutations(events + data.draw(st.lists(st.sampled_from(events), max_size=6))))
-    graph = open_graph(tmp_path_factory.mktemp("graph"))
+    tight = data.draw(st.booleans())
+    graph = open_graph(tmp_path_factory.mktemp("graph"), **({"rules": TIGHT} if tight else {}))
     while arriving:
         size = data.draw(st.integers(1, len(arriving)))
         apply(graph, *arriving[:size])
         arriving = arriving[size:]
-    expected = meaning(events)
+    expected = meaning(events, TIGHT_LIMITS if tight else LIMITS)
     assert {ids: shown(graph.profile(*ids)) for ids in expected} == expected
     graph.close()

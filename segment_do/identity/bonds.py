@@ -1,0 +1,175 @@
+"""Bonds: which ids events brought together, the earliest event of each set.
+
+They are what a profile is made from: profiles can be explained by them, taken apart, and made again in another order.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import struct
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from segment_do.events.record import Record
+from segment_do.identity.decision import Bond, Id
+from segment_do.identity.ids import Node
+from segment_do.identity.rules import Rules
+
+__all__ = ["FORCED_RULES", "Bonds", "Staged"]
+
+FORCED_RULES: Final = frozenset({"alias", "manual"})
+"""Rules under which ids are joined whatever the limits say."""
+_DAY: Final = 86_400_000_000
+_AT_ONCE: Final = 5_000
+_MOST_REMEMBERED: Final = 100
+"""Partners remembered of one id; an id of a whole office is asked of the file instead."""
+
+
+class Staged:
+    """A bond of this batch: new, or earlier than it was known."""
+
+    __slots__ = ("message_id", "nodes", "number", "rule", "source", "timestamp")
+
+    def __init__(self, nodes: Sequence[Node], record: Record, rule: str, number: int | None) -> None:
+        self.nodes = nodes
+        self.rule = rule
+        self.number = number
+        """Its row, where there is one already."""
+        self.take(record)
+
+    def take(self, record: Record) -> None:
+        """Make this event the one that counts."""
+        self.timestamp, self.message_id, self.source = record.timestamp, record.message_id, record.source_id
+
+    def is_before(self, record: Record) -> bool:
+        """Whether the event that counts so far is the earlier one."""
+        return (self.timestamp, self.message_id) <= (record.timestamp, record.message_id)
+
+
+class Bonds:
+    """The tables ``bond`` and ``bond_of``. A batch is staged, then written."""
+
+    def __init__(self, connection: sqlite3.Connection, rules: Rules) -> None:
+        self._connection = connection
+        self._rules = rules
+        self._staged: dict[bytes, Staged] = {}
+
+    def stage(self, nodes: Sequence[Node], record: Record, rule: str) -> str:
+        """Count an event in. ``known``: it changes nothing; ``earlier``: the bond was known, and counts earlier now; ``new``."""
+        key = self._key(nodes, record.timestamp)
+        staged = self._staged.get(key)
+        if staged is not None:
+            if staged.is_before(record):
+                return "known"
+            staged.take(record)
+            self._remember(nodes, record)
+            return "earlier"
+        row = self._connection.execute(
+            "SELECT bond, timestamp, message_id FROM bond WHERE nodes = ?", (key,)
+        ).fetchone()
+        if row is not None and (row[1], row[2]) <= (record.timestamp, record.message_id):
+            self._remember(nodes, record, row[1], row[2])
+            return "known"
+        self._staged[key] = Staged(nodes, record, rule, None if row is None else row[0])
+        self._remember(nodes, record)
+        return "new" if row is None else "earlier"
+
+    def write(self) -> None:
+        """Inside the batch's transaction."""
+        for key, staged in self._staged.items():
+            if staged.number is not None:
+                self._connection.execute(
+                    "UPDATE bond SET timestamp = ?, message_id = ?, source = ? WHERE bond = ?",
+                    (staged.timestamp, staged.message_id, staged.source, staged.number),
+                )
+                continue
+            cursor = self._connection.execute(
+                "INSERT INTO bond (nodes, timestamp, message_id, source, rule) VALUES (?, ?, ?, ?, ?)",
+                (key, staged.timestamp, staged.message_id, staged.source, staged.rule),
+            )
+            self._connection.executemany(
+                "INSERT INTO bond_of (node, bond) VALUES (?, ?)",
+                [(node.node, cursor.lastrowid) for node in staged.nodes],
+            )
+
+    def clear(self) -> None:
+        """The batch is over, either way."""
+        self._staged = {}
+
+    def component(self, nodes: Iterable[int]) -> set[int]:
+        """All nodes that bonds connect with these, themselves among them. What was cut connects nothing."""
+        found = set(nodes)
+        edge = list(found)
+        while edge:
+            reached: set[int] = set()
+            for some in _parts(edge):
+                reached.update(
+                    node
+                    for (node,) in self._connection.execute(
+                        "SELECT DISTINCT other.node FROM json_each(?) JOIN bond_of this ON this.node = value"
+                        " JOIN bond ON bond.bond = this.bond AND cut IS NULL JOIN bond_of other ON other.bond = this.bond",
+                        (json.dumps(some),),
+                    )
+                )
+            edge = list(reached - found)
+            found |= reached
+        return found
+
+    def of(self, nodes: Iterable[int], names: dict[int, Id]) -> list[Bond]:
+        """The bonds of these nodes that are not cut, each once, without ids that the rules block by now; ``names`` has every
+        node's type and value.
+        """
+        found = []
+        for number, key, timestamp, message_id, rule in self.rows(nodes):
+            ids = self._ordered(key, names)
+            if len(ids) > 1:
+                found.append(Bond(timestamp, message_id, ids, rule in FORCED_RULES, number))
+        return found
+
+    def last(self, nodes: Iterable[int]) -> tuple[int, str] | None:
+        """(timestamp, message id) of the last of these nodes' bonds."""
+        return max(((row[2], row[3]) for row in self.rows(nodes)), default=None)
+
+    def rows(self, nodes: Iterable[int]) -> list[tuple[int, bytes, int, str, str]]:
+        """(bond, key, timestamp, message id, rule) of each bond of these nodes that is not cut."""
+        found: dict[int, tuple[int, bytes, int, str, str]] = {}
+        for some in _parts(list(nodes)):
+            for row in self._connection.execute(
+                "SELECT DISTINCT bond.bond, nodes, timestamp, message_id, rule FROM json_each(?)"
+                " JOIN bond_of ON node = value JOIN bond ON bond.bond = bond_of.bond AND cut IS NULL",
+                (json.dumps(some),),
+            ):
+                found[row[0]] = row
+        return list(found.values())
+
+    def _ordered(self, key: bytes, names: dict[int, Id]) -> tuple[Id, ...]:
+        rank = self._rules.rank
+        ids = [name for node in nodes_of(key) if self._rules.accepted(*(name := names[node])) is not None]
+        ids.sort(key=lambda each: (rank(each[0]), each[1]))
+        return tuple(ids)
+
+    def _key(self, nodes: Sequence[Node], timestamp: int) -> bytes:
+        numbers = sorted(node.node for node in nodes)
+        if self._rules.windowed and any(self._rules.window(node.kind) for node in nodes):
+            # What a limit refuses this week it may allow the next: each day counts by itself.
+            return struct.pack(f">{len(numbers)}Qi", *numbers, timestamp // _DAY)
+        return struct.pack(f">{len(numbers)}Q", *numbers)
+
+    def _remember(
+        self, nodes: Sequence[Node], record: Record, timestamp: int | None = None, message_id: str = ""
+    ) -> None:
+        if len(nodes) == 2 and not self._rules.windowed:
+            earliest = (record.timestamp, record.message_id) if timestamp is None else (timestamp, message_id)
+            if len(nodes[1].bonds) >= _MOST_REMEMBERED:
+                nodes[1].bonds.clear()
+            nodes[1].bonds[nodes[0].node] = earliest
+
+
+def nodes_of(key: bytes) -> tuple[int, ...]:
+    """The nodes of a bond's key."""
+    return struct.unpack(f">{len(key) // 8}Q", key[: len(key) // 8 * 8])
+
+
+def _parts(nodes: list[int]) -> list[list[int]]:
+    return [nodes[at : at + _AT_ONCE] for at in range(0, len(nodes), _AT_ONCE)]

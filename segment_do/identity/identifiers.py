@@ -1,0 +1,139 @@
+"""External ids that events carry inside: emails, phones, devices, push tokens, ``context.externalIds``, configured keys.
+
+Rules: Unify's list of identifiers (contract, section 3.1). ``userId`` and ``anonymousId`` are not read here: the door has them already.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from segment_do.events.record import Record
+from segment_do.identity.rules import Rules
+
+__all__ = ["Identifiers", "Reader"]
+
+_MOST: Final = 50
+"""Ids that one event may carry; further ones are not promoted."""
+_TYPE: Final = re.compile(r"[a-z0-9][a-z0-9_.]{0,99}")
+
+
+class _Context(msgspec.Struct, gc=False, rename="camel"):
+    traits: Any = None
+    external_ids: Any = None
+    device: Any = None
+    integrations: Any = None
+    group_id: Any = None
+
+
+class _Event(msgspec.Struct, gc=False):
+    context: Any = None
+    traits: Any = None
+    properties: Any = None
+
+
+_decode: Final = msgspec.json.Decoder(_Event).decode
+_NONE: Final[list[tuple[str, str]]] = []
+
+
+class Identifiers(NamedTuple):
+    """What an event carries beside its userId and anonymousId: (type, value), each once, normalised, none of them blocked."""
+
+    people: list[tuple[str, str]]
+    accounts: list[tuple[str, str]]
+    """Groups that it names in its context, and accounts among ``context.externalIds``."""
+
+
+NOTHING: Final = Identifiers(_NONE, _NONE)
+
+
+class Reader:
+    """Reads by one identity's rules."""
+
+    def __init__(self, rules: Rules) -> None:
+        self._rules = rules
+        self._keys = _keys(rules)
+        names = {
+            "email",
+            "phone",
+            "externalIds",
+            "device",
+            "clientId",
+            "groupId",
+            *(name for name, _kind in self._keys),
+        }
+        self._marks = tuple(f'"{name}"'.encode() for name in sorted(names))
+
+    def read(self, record: Record) -> Identifiers:
+        """The ids inside a record's payload."""
+        payload = record.payload
+        # Most events have none; looking for the names costs a tenth of parsing.
+        if not any(mark in payload for mark in self._marks):
+            return NOTHING
+        try:
+            event = _decode(payload)
+        except (msgspec.DecodeError, RecursionError):
+            return NOTHING
+        context = event.context if isinstance(event.context, dict) else {}
+        traits = [event.traits if record.type == "identify" else None, context.get("traits")]
+        people: dict[tuple[str, str], None] = {}
+        for holder in traits:
+            if isinstance(holder, dict):
+                self._take(people, "email", holder.get("email"))
+                self._take(people, "phone", holder.get("phone"))
+        if record.type == "page" and isinstance(event.properties, dict):
+            self._take(people, "email", event.properties.get("email"))
+        for holder in (*traits, event.properties):
+            if isinstance(holder, dict):
+                for name, kind in self._keys:
+                    self._take(people, kind, holder.get(name))
+        self._take_device(people, context.get("device"))
+        integrations = context.get("integrations")
+        if isinstance(integrations, dict) and isinstance(analytics := integrations.get("Google Analytics"), dict):
+            self._take(people, "ga_client_id", analytics.get("clientId"))
+        accounts: dict[tuple[str, str], None] = {}
+        if record.type != "group":
+            self._take(accounts, "group_id", context.get("groupId"))
+        self._take_external(people, accounts, context.get("externalIds"))
+        return Identifiers(list(people), list(accounts))
+
+    def _take(self, into: dict[tuple[str, str], None], kind: str, value: object) -> None:
+        if isinstance(value, bool) or not isinstance(value, str | int) or len(into) >= _MOST:
+            return
+        accepted = self._rules.accepted(kind, str(value))
+        if accepted is not None:
+            into[kind, accepted] = None
+
+    def _take_device(self, people: dict[tuple[str, str], None], device: object) -> None:
+        if not isinstance(device, dict) or not isinstance(device.get("type"), str):
+            return
+        system = device["type"].lower()
+        if system not in ("android", "ios"):
+            return
+        self._take(people, f"{system}.id", device.get("id"))
+        self._take(people, f"{system}.push_token", device.get("token"))
+        if device.get("adTrackingEnabled") is True:
+            self._take(people, f"{system}.idfa", device.get("advertisingId"))
+
+    def _take_external(
+        self, people: dict[tuple[str, str], None], accounts: dict[tuple[str, str], None], given: object
+    ) -> None:
+        for each in given if isinstance(given, list) else ():
+            if not isinstance(each, dict) or each.get("encoding") != "none":
+                continue
+            kind, collection = each.get("type"), each.get("collection")
+            if isinstance(kind, str) and _TYPE.fullmatch(kind) and collection in ("users", "accounts"):
+                self._take(people if collection == "users" else accounts, kind, each.get("id"))
+
+
+def _keys(rules: Rules) -> list[tuple[str, str]]:
+    """Names to look for, in both spellings, and the type that each holds."""
+    found = []
+    for kind, each in rules.types.items():
+        for name in each.keys:
+            spelled = {name, re.sub(r"(?<=[a-z0-9])([A-Z])", r"_\1", name).lower()}
+            spelled.add(re.sub(r"_([a-z0-9])", lambda letter: letter[1].upper(), name))
+            found += [(one, kind) for one in sorted(spelled)]
+    return found

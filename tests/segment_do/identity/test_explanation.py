@@ -1,0 +1,248 @@
+"""Why two ids are one person, what made a profile, and how it is undone: Segment's worked examples as named cases."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from segment_do.errors import InvalidRequest, NotFound
+from segment_do.events.record import EXTERNAL_ID, Record, decode_pack, encode_pack
+from segment_do.identity import Graph, profile_id, read_rules
+from tests.segment_do.identity.events import NOON, apply, identify, open_graph, record
+
+
+@pytest.fixture
+def graph(tmp_path: Path) -> Graph:
+    return open_graph(tmp_path)
+
+
+def ids(graph: Graph, kind: str, value: str) -> set[str]:
+    found = graph.profile(kind, value)
+    assert found is not None
+    return {f"{each.kind}:{each.value}" for each in found.external_ids}
+
+
+def told(graph: Graph) -> dict[str, str]:
+    """The id map, as the outbox tells it: the last word on each id."""
+    found = {}
+    for entry in graph.outbox(2**40):
+        for each in decode_pack(entry.pack, entry.count):
+            if each.type == EXTERNAL_ID:
+                body = msgspec.json.decode(each.payload)
+                found[f"{body['type']}:{body['id']}"] = body["canonical_segment_id"]
+    return found
+
+
+def email(message_id: str, user: str | None, address: str, at: int = NOON, **given: Any) -> Record:
+    return identify(message_id, {"email": address}, user=user, at=at, **given)
+
+
+def test_an_email_conflict_gives_two_profiles(graph: Graph) -> None:
+    """Segment's own example: the email stays with the first user, the second gets a profile without it."""
+    apply(graph, email("m1", "A", "e@example.com", NOON))
+    apply(graph, email("m2", "B", "e@example.com", NOON + 1))
+    assert ids(graph, "user_id", "A") == {"user_id:A", "email:e@example.com"}
+    assert ids(graph, "user_id", "B") == {"user_id:B"}
+    (step,) = graph.history("user_id", "B")
+    assert (step.edge.message_id, step.left_out) == ("m2", (("email", "e@example.com"),))
+
+
+def test_anonymous_then_known_is_one(graph: Graph) -> None:
+    """The id map tells the anonymous id's new name; its old profile id goes on resolving."""
+    apply(graph, record("m1", anonymous="a"))
+    before = graph.profile("anonymous_id", "a")
+    assert before is not None
+    apply(graph, record("m2", anonymous="a", user="u", at=NOON + 1))
+    assert told(graph) == {"anonymous_id:a": profile_id("user_id", "u")}
+    now = graph.profile_by_id(before.profile_id)
+    assert now is not None
+    assert now.profile_id == profile_id("user_id", "u")
+    assert graph.profile_by_id("use_nonsense") is None
+    assert graph.profile_by_id(profile_id("user_id", "nobody")) is None
+
+
+def test_alias_alone_merges_none_and_does_by_a_setting(tmp_path: Path) -> None:
+    """`alias("user_123", "previous_anonymous_id")` for cross-device; a self-alias is nothing; two users by it, too."""
+    alias = record("m2", "alias", user="user_123", body={"userId": "user_123", "previousId": "previous_anonymous_id"})
+    own = record("m3", "alias", user="user_123", body={"userId": "user_123", "previousId": "user_123"})
+    plain = open_graph(tmp_path / "plain")
+    merging = open_graph(tmp_path / "merging", rules=read_rules({"alias": "merge"}))
+    for graph in (plain, merging):
+        apply(graph, record("m1", anonymous="previous_anonymous_id"), alias, own)
+    assert ids(plain, "user_id", "user_123") == {"user_id:user_123"}
+    assert ids(merging, "user_id", "user_123") == {"user_id:user_123", "anonymous_id:previous_anonymous_id"}
+    apply(merging, record("m4", user="old"))
+    apply(merging, record("m5", "alias", user="new", body={"userId": "new", "previousId": "old"}))
+    assert ids(merging, "user_id", "old") == {"user_id:old", "user_id:new"}
+
+
+@pytest.mark.parametrize("value", ["", "-1", "null", "anonymous", "0", "00000000-0000-0000-0000-000000000000", "-"])
+def test_blocked_values_never_merge(graph: Graph, value: str) -> None:
+    """They stay in the payload; nobody is found by them, and events with nothing else belong to nobody."""
+    apply(graph, record("m1", anonymous=value, user="a"), record("m2", anonymous=value, user="b"))
+    apply(graph, record("m3", anonymous=value))
+    assert ids(graph, "user_id", "a") == {"user_id:a"}
+    assert graph.profile("anonymous_id", value) is None
+
+
+def test_every_place_that_ids_are_taken_from(graph: Graph) -> None:
+    """Traits, context, device, push token, analytics, context.externalIds; spelling made one."""
+    body = {
+        "traits": {"email": " Ada@Example.COM ", "phone": "+44 20 7946-0000"},
+        "context": {
+            "traits": {"email": "second@example.com"},
+            "device": {"type": "iOS", "id": "d1", "token": "t1", "advertisingId": "ad1", "adTrackingEnabled": True},
+            "integrations": {"Google Analytics": {"clientId": "ga1"}},
+            "externalIds": [
+                {"id": "c1", "type": "card", "collection": "users", "encoding": "none"},
+                {"id": "c2", "type": "card", "collection": "users"},
+                {"id": "c3", "type": "Card", "collection": "users", "encoding": "none"},
+            ],
+        },
+    }
+    apply(graph, record("m1", "identify", user="ada", anonymous="a", body=body))
+    assert ids(graph, "email", "ADA@example.com") == {
+        "user_id:ada",
+        "anonymous_id:a",
+        "email:ada@example.com",
+        "email:second@example.com",
+        "phone:+442079460000",
+        "ios.id:d1",
+        "ios.push_token:t1",
+        "ios.idfa:ad1",
+        "ga_client_id:ga1",
+        "card:c1",
+    }
+
+
+def test_configured_keys_in_both_spellings(tmp_path: Path) -> None:
+    """`loyaltyNumber` is found as `loyalty_number`, in traits, context.traits and properties."""
+    graph = open_graph(tmp_path, rules=read_rules({"types": {"loyalty": {"keys": ["loyaltyNumber"]}}}))
+    apply(
+        graph,
+        record("m1", user="u", body={"properties": {"loyalty_number": 7}}),
+        record("m2", anonymous="a", body={"context": {"traits": {"loyaltyNumber": "7"}}}),
+    )
+    assert ids(graph, "loyalty", "7") == {"user_id:u", "anonymous_id:a", "loyalty:7"}
+
+
+def test_why_two_ids_are_one_person(graph: Graph) -> None:
+    """The shortest chain of events, not one over a bond that a limit refused."""
+    apply(graph, record("m1", anonymous="a1", user="u"), email("m2", "u", "e@example.com", NOON + 1))
+    apply(graph, email("m3", None, "e@example.com", NOON + 2, anonymous="a2"))
+    chain = graph.why(("anonymous_id", "a1"), ("anonymous_id", "a2"))
+    assert chain is not None
+    assert [(edge.message_id, edge.rule) for edge in chain] == [("m1", "track"), ("m2", "identify"), ("m3", "identify")]
+    assert chain[0].ids == (("user_id", "u"), ("anonymous_id", "a1"))
+    assert graph.why(("user_id", "u"), ("user_id", "u")) == []
+    apply(graph, email("m4", "other", "e@example.com", NOON + 3))
+    assert graph.why(("user_id", "u"), ("user_id", "other")) is None
+    with pytest.raises(NotFound):
+        graph.why(("user_id", "u"), ("user_id", "nobody"))
+
+
+def test_a_merge_is_taken_back(graph: Graph) -> None:
+    """`unmerge` rebuilds the component without the edge; the same event again does not bring it back; the audit says who did it."""
+    apply(graph, record("m1", anonymous="a", user="u"), email("m2", None, "e@example.com", NOON + 1, anonymous="a"))
+    (bond,) = [step.edge.bond for step in graph.history("user_id", "u") if step.edge.message_id == "m1"]
+    graph.unmerge(bond, "ada")
+    assert ids(graph, "user_id", "u") == {"user_id:u"}
+    assert ids(graph, "anonymous_id", "a") == {"anonymous_id:a", "email:e@example.com"}
+    assert told(graph)["anonymous_id:a"] == profile_id("email", "e@example.com")
+    apply(graph, record("m3", anonymous="a", user="u", at=NOON + 9))
+    assert ids(graph, "user_id", "u") == {"user_id:u"}
+    (line,) = graph.audit(10)
+    assert (line.action, line.detail) == ("unmerge", {"bond": bond, "by": "ada"})
+    with pytest.raises(NotFound):
+        graph.unmerge(99, "ada")
+
+
+def test_split_and_merge_by_hand(tmp_path: Path) -> None:
+    """A split takes ids out together; a merge joins what limits would keep apart; both outlive the process."""
+    graph = open_graph(tmp_path)
+    apply(graph, record("m1", anonymous="a1", user="u"), record("m2", anonymous="a2", user="u"))
+    apply(graph, email("m3", None, "e@example.com", NOON + 1, anonymous="a2"))
+    graph.split([("anonymous_id", "a2"), ("email", "e@example.com")], "ada")
+    assert ids(graph, "user_id", "u") == {"user_id:u", "anonymous_id:a1"}
+    assert ids(graph, "anonymous_id", "a2") == {"anonymous_id:a2", "email:e@example.com"}
+    apply(graph, record("m4", user="v"))
+    graph.merge(("user_id", "u"), ("user_id", "v"), "ada")
+    assert ids(graph, "user_id", "v") == {"user_id:u", "user_id:v", "anonymous_id:a1"}
+    graph.close()
+    graph = open_graph(tmp_path)
+    assert ids(graph, "user_id", "v") == {"user_id:u", "user_id:v", "anonymous_id:a1"}
+    assert [line.action for line in graph.audit(10)] == ["merge", "split"]
+    for wrong in ([("user_id", "u"), ("anonymous_id", "a2")],):
+        with pytest.raises(InvalidRequest):
+            graph.split(wrong, "ada")
+    with pytest.raises(InvalidRequest):
+        graph.merge(("user_id", "u"), ("user_id", "u"), "ada")
+    graph.close()
+
+
+def test_a_simulation_tells_and_keeps_nothing(graph: Graph) -> None:
+    """What an event would do, before it is sent: whose it would be, and which ids would move."""
+    apply(graph, record("m1", anonymous="a"))
+    event = record("m2", anonymous="a", user="u", at=NOON + 1)
+    outcome = graph.simulate([(encode_pack([event]), 1)], NOON)
+    assert [(each.type, each.profile_id) for each in outcome] == [
+        ("track", profile_id("user_id", "u")),
+        (EXTERNAL_ID, profile_id("user_id", "u")),
+    ]
+    assert graph.profile("user_id", "u") is None
+    assert ids(graph, "anonymous_id", "a") == {"anonymous_id:a"}
+    assert told(graph) == {}
+    assert apply(graph, event).accepted == 1
+    assert ids(graph, "user_id", "u") == {"user_id:u", "anonymous_id:a"}
+
+
+def test_other_rules_are_tried_and_then_hold_for_the_past_as_well(tmp_path: Path) -> None:
+    """A dry run says how many profiles there would be; set, they outlive the process; taken away, all is as before."""
+    graph = open_graph(tmp_path)
+    for number in range(4):
+        apply(graph, record(f"m{number}", anonymous=f"a{number}", user="u", at=NOON + number))
+    rules = read_rules({"types": {"anonymous_id": {"limit": 2, "blocked": ["a0"]}}})
+    proposal = graph.propose_rules(rules)
+    assert (proposal.profiles_before, proposal.profiles_after, proposal.ids_moved) == (1, 3, 2)
+    assert ("anonymous_id", "a3", profile_id("anonymous_id", "a3")) in proposal.examples
+    assert len(ids(graph, "user_id", "u")) == 5
+    graph.set_rules(rules, read_rules({}), "ada")
+    graph.close()
+    graph = open_graph(tmp_path)
+    assert ids(graph, "user_id", "u") == {"user_id:u", "anonymous_id:a1", "anonymous_id:a2"}
+    assert graph.profile("anonymous_id", "a0") is None
+    graph.set_rules(None, read_rules({}), "ada")
+    assert len(ids(graph, "user_id", "u")) == 5
+    assert graph.audit(1)[0].detail == {"rules": None, "by": "ada"}
+    graph.close()
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"colour": 1}, "unknown field"),
+        ({"types": {"Email": {}}}, "lower case"),
+        ({"types": {"email": {"limit": 0}}}, "limit of email"),
+        ({"types": {"email": {"window": "daily"}}}, "window"),
+        ({"types": {"email": {"blocked_patterns": ["("]}}}, "no regular expression"),
+        ({"blocked": ["x"] * 1_001}, "more than"),
+        ({"types": {f"t{n}": {} for n in range(101)}}, "more than 100 types"),
+    ],
+)
+def test_rules_that_cannot_be_used_are_refused(given: Any, said: str) -> None:
+    """With the place."""
+    with pytest.raises(InvalidRequest) as caught:
+        read_rules(given)
+    assert caught.value.code == "invalid_rules"
+    assert said in caught.value.message
+
+
+def test_a_storm_on_one_email_stays_bounded(graph: Graph, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three thousand users with one address, in order: none but the first gets it, and no component is ever replayed."""
+    monkeypatch.setattr(type(graph._resolution.clusters), "replay", lambda *_: pytest.fail("replayed"))
+    for start in range(0, 3_000, 100):
+        apply(graph, *(email(f"m{n}", f"u{n}", "noreply@example.com", NOON + n) for n in range(start, start + 100)))
+    assert ids(graph, "email", "noreply@example.com") == {"user_id:u0", "email:noreply@example.com"}
