@@ -54,9 +54,11 @@ class Bonds:
         self._connection = connection
         self._rules = rules
         self._staged: dict[bytes, Staged] = {}
+        self._written = 0
+        (self._next,) = connection.execute("SELECT coalesce(max(bond), 0) + 1 FROM bond").fetchone()
 
-    def stage(self, nodes: Sequence[Node], record: Record, rule: str) -> str:
-        """Count an event in. ``known``: it changes nothing; ``earlier``: the bond was known, and counts earlier now; ``new``."""
+    def stage(self, nodes: Sequence[Node], record: Record, rule: str, first_new: int) -> str:
+        """Count an event in; nodes from ``first_new`` are of this batch. ``known``: it changes nothing; ``earlier``: the bond was known, and counts earlier now; ``new``."""
         key = self._key(nodes, record.timestamp)
         staged = self._staged.get(key)
         if staged is not None:
@@ -65,9 +67,11 @@ class Bonds:
             staged.take(record)
             self._remember(nodes, record)
             return "earlier"
-        row = self._connection.execute(
-            "SELECT bond, timestamp, message_id FROM bond WHERE nodes = ?", (key,)
-        ).fetchone()
+        row = None
+        if all(node.node < first_new for node in nodes):  # the file knows nothing of an id that is new
+            row = self._connection.execute(
+                "SELECT bond, timestamp, message_id FROM bond WHERE nodes = ?", (key,)
+            ).fetchone()
         if row is not None and (row[1], row[2]) <= (record.timestamp, record.message_id):
             self._remember(nodes, record, row[1], row[2])
             return "known"
@@ -77,25 +81,33 @@ class Bonds:
 
     def write(self) -> None:
         """Inside the batch's transaction."""
+        rows: list[tuple[object, ...]] = []
+        links: list[tuple[int, int]] = []
         for key, staged in self._staged.items():
-            if staged.number is not None:
+            number = staged.number
+            if number is not None:
                 self._connection.execute(
                     "UPDATE bond SET timestamp = ?, message_id = ?, source = ? WHERE bond = ?",
-                    (staged.timestamp, staged.message_id, staged.source, staged.number),
+                    (staged.timestamp, staged.message_id, staged.source, number),
                 )
                 continue
-            cursor = self._connection.execute(
-                "INSERT INTO bond (nodes, timestamp, message_id, source, rule) VALUES (?, ?, ?, ?, ?)",
-                (key, staged.timestamp, staged.message_id, staged.source, staged.rule),
-            )
-            self._connection.executemany(
-                "INSERT INTO bond_of (node, bond) VALUES (?, ?)",
-                [(node.node, cursor.lastrowid) for node in staged.nodes],
-            )
+            number = self._next + len(rows)
+            rows.append((number, key, staged.timestamp, staged.message_id, staged.source, staged.rule))
+            links += [(node.node, number) for node in staged.nodes]
+        self._connection.executemany(
+            "INSERT INTO bond (bond, nodes, timestamp, message_id, source, rule) VALUES (?, ?, ?, ?, ?, ?)", rows
+        )
+        self._connection.executemany("INSERT INTO bond_of (node, bond) VALUES (?, ?)", links)
+        self._written = len(rows)
+
+    def commit(self) -> None:
+        """The batch's transaction is durable."""
+        self._next += self._written
+        self.clear()
 
     def clear(self) -> None:
-        """The batch is over, either way."""
-        self._staged = {}
+        """The batch's transaction is undone."""
+        self._staged, self._written = {}, 0
 
     def component(self, nodes: Iterable[int]) -> set[int]:
         """All nodes that bonds connect with these, themselves among them. What was cut connects nothing."""

@@ -37,8 +37,11 @@ class Clusters:
 
     def join(self, nodes: Sequence[Node], timestamp: int, message_id: str, *, forced: bool, news: bool) -> None:
         """A bond is new, or (not ``news``) counts earlier than it was known to; ``nodes`` by priority, the highest first."""
-        if any(node.node in self._replay for node in nodes):
+        if self._replay and any(node.node in self._replay for node in nodes):
             self._replay.update(node.node for node in nodes)
+            return
+        if news and len(nodes) == 2 and nodes[0].held_by is None and nodes[1].held_by is None and self._is_plain(nodes):
+            self._pair(nodes[0], nodes[1], (timestamp, message_id))
             return
         contested = {cluster.component for node in nodes if (cluster := node.cluster) is not None} - {None}
         if not contested and not news:
@@ -79,9 +82,7 @@ class Clusters:
                     "UPDATE external_id SET profile = ? WHERE profile = ? AND profile <> node", (target, root)
                 )
                 self._connection.execute("UPDATE external_id SET profile = ? WHERE node = ?", (target, root))
-        for cluster in self._changed.values():
-            if cluster.into is None:
-                self._store(cluster)
+        self._store([cluster for cluster in self._changed.values() if cluster.into is None])
         self._connection.executemany(
             "INSERT OR REPLACE INTO contested VALUES (?, ?, ?)", [(key, *last) for key, last in self._last.items()]
         )
@@ -174,6 +175,21 @@ class Clusters:
                 ).fetchall()
             )
         return cluster.counts
+
+    def _is_plain(self, nodes: Sequence[Node]) -> bool:
+        """Two ids alone, of two types: no limit can keep them apart."""
+        return nodes[0].kind != nodes[1].kind
+
+    def _pair(self, one: Node, other: Node, key: tuple[int, str]) -> None:
+        """Most clusters begin so: an anonymous id and its user."""
+        cluster = Cluster(min(one.node, other.node), one, None)
+        cluster.counts = {one.kind: 1, other.kind: 1}
+        cluster.last = key
+        cluster.joined = [one, other]
+        one.held_by = other.held_by = cluster
+        self._alone += [(one, cluster), (other, cluster)]
+        self._changed[id(cluster)] = cluster
+        self._nodes.clusters[cluster.root] = cluster
 
     def _merge(self, units: Sequence[Node | Cluster], key: tuple[int, str]) -> Cluster:
         """Make these one cluster. The one with the smallest root takes the others in."""
@@ -273,18 +289,19 @@ class Clusters:
 
     # The file.
 
-    def _store(self, cluster: Cluster) -> None:
-        self._connection.execute(
+    def _store(self, clusters: Sequence[Cluster]) -> None:
+        self._connection.executemany(
             "INSERT OR REPLACE INTO profile (root, canonical, component) VALUES (?, ?, ?)",
-            (cluster.root, cluster.canonical.node, cluster.component),
+            [(each.root, each.canonical.node, each.component) for each in clusters],
         )
-        if cluster.renamed:
-            for node in self._peers(cluster.root):
-                self.moved[node] = self._nodes.by_number(node)
-        else:
-            # An id that was alone and names the profile now has the name that it had.
-            self.moved.update((node.node, node) for node in cluster.joined if node is not cluster.canonical)
-        cluster.joined, cluster.renamed = [], False
+        for cluster in clusters:
+            if cluster.renamed:
+                for node in self._peers(cluster.root):
+                    self.moved[node] = self._nodes.by_number(node)
+            else:
+                # An id that was alone and names the profile now has the name that it had.
+                self.moved.update((node.node, node) for node in cluster.joined if node is not cluster.canonical)
+            cluster.joined, cluster.renamed = [], False
 
     def _peers(self, node: int) -> list[int]:
         """All nodes of a node's profile, as the file has them."""

@@ -35,7 +35,6 @@ class _Event(msgspec.Struct, gc=False):
 
 
 _decode: Final = msgspec.json.Decoder(_Event).decode
-_NONE: Final[list[tuple[str, str]]] = []
 
 
 class Identifiers(NamedTuple):
@@ -44,9 +43,6 @@ class Identifiers(NamedTuple):
     people: list[tuple[str, str]]
     accounts: list[tuple[str, str]]
     """Groups that it names in its context, and accounts among ``context.externalIds``."""
-
-
-NOTHING: Final = Identifiers(_NONE, _NONE)
 
 
 class Reader:
@@ -66,16 +62,19 @@ class Reader:
         }
         self._marks = tuple(f'"{name}"'.encode() for name in sorted(names))
 
-    def read(self, record: Record) -> Identifiers:
-        """The ids inside a record's payload."""
+    def read(self, record: Record) -> Identifiers | None:
+        """The ids inside a record's payload; None where there are none."""
         payload = record.payload
         # Most events have none; looking for the names costs a tenth of parsing.
-        if not any(mark in payload for mark in self._marks):
-            return NOTHING
+        for mark in self._marks:
+            if mark in payload:
+                break
+        else:
+            return None
         try:
             event = _decode(payload)
         except (msgspec.DecodeError, RecursionError):
-            return NOTHING
+            return None
         context = event.context if isinstance(event.context, dict) else {}
         traits = [event.traits if record.type == "identify" else None, context.get("traits")]
         people: dict[tuple[str, str], None] = {}
@@ -97,7 +96,7 @@ class Reader:
         if record.type != "group":
             self._take(accounts, "group_id", context.get("groupId"))
         self._take_external(people, accounts, context.get("externalIds"))
-        return Identifiers(list(people), list(accounts))
+        return Identifiers(list(people), list(accounts)) if people or accounts else None
 
     def _take(self, into: dict[tuple[str, str], None], kind: str, value: object) -> None:
         if isinstance(value, bool) or not isinstance(value, str | int) or len(into) >= _MOST:

@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import sqlite3
 from typing import Final
-from weakref import WeakValueDictionary
 
-from segment_do.identity.profile import profile_id
+from segment_do.identity.profile import name_of
 from segment_do.identity.rules import Rules
 
 __all__ = ["HOUR_MICROSECONDS", "Cluster", "Node", "Nodes", "Unusable"]
@@ -35,7 +34,6 @@ class Node:
     """One external id."""
 
     __slots__ = (
-        "__weakref__",
         "bonds",
         "first_seen",
         "held_by",
@@ -44,6 +42,7 @@ class Node:
         "node",
         "own_id",
         "seen_until",
+        "short_id",
         "source",
         "trait_bound",
         "value",
@@ -60,8 +59,8 @@ class Node:
         """A timestamp from here on moves ``last_seen``."""
         self.source = source
         self.message_id = message_id
-        self.own_id = profile_id(kind, value)
-        """Profile id where it is alone, or names its profile."""
+        self.own_id, self.short_id = name_of(kind, value)
+        """Profile id where it is alone, or names its profile; and what files know that id by."""
         self.held_by: Cluster | None = None
         """None: it is a profile by itself. May be one that has become another; ask :attr:`cluster`."""
         self.bonds: dict[int, tuple[int, str]] = {}
@@ -87,13 +86,13 @@ class Node:
 class Cluster:
     """External ids that are one profile."""
 
-    __slots__ = ("__weakref__", "canonical", "component", "counts", "into", "joined", "last", "renamed", "root")
+    __slots__ = ("canonical", "component", "counts", "into", "joined", "last", "renamed", "root")
 
     def __init__(self, root: int, canonical: Node, component: int | None) -> None:
         self.root = root
         """Its smallest node."""
         self.canonical = canonical
-        """Whose id names the profile."""
+        """Whose id names the profile. Only what never changes may be read of it: the cache may know a younger object of that id."""
         self.component = component
         """The contested component that it lies in, if it does."""
         self.counts: dict[str, int] | None = None
@@ -124,18 +123,26 @@ class Nodes:
     def __init__(self, connection: sqlite3.Connection, rules: Rules) -> None:
         self._connection = connection
         self._rules = rules
+        self.alive: dict[int, Node]
+        self.clusters: dict[int, Cluster]
         self._reset()
         (self._next,) = connection.execute("SELECT coalesce(max(node), 0) + 1 FROM external_id").fetchone()
-        self._first_new: int = self._next
+        self.first_new: int = self._next
+        """Nodes from here on were made in this batch."""
         self._new: list[Node] = []
         self._touched: dict[int, Node] = {}
 
     def rotate(self) -> None:
         """Before a batch: keep the caches within their bound. Never within one, where nodes are changed."""
-        for name, limit in GENERATION_IDS.items():
-            if len(self.young[name]) >= limit:
-                self._old[name] = self.young[name]
-                self.young[name] = {}
+        full = [name for name, limit in GENERATION_IDS.items() if len(self.young[name]) >= limit]
+        for name in full:
+            self._old[name] = self.young[name]
+            self.young[name] = {}
+        if full:
+            caches = (*self.young.values(), *self._old.values())
+            self.alive = {node.node: node for cache in caches for node in cache.values()}
+            found = [cluster for node in self.alive.values() if (cluster := node.cluster) is not None]
+            self.clusters = {cluster.root: cluster for cluster in found}
 
     def find(self, kind: str, value: str) -> Node | None:
         """The node of an id, from the caches or the file, if an event carried it before."""
@@ -182,12 +189,12 @@ class Nodes:
         if timestamp < node.first_seen:
             node.first_seen, node.source, node.message_id = timestamp, source, message_id
         node.seen_until = max(node.seen_until, _hour(timestamp) + HOUR_MICROSECONDS)
-        if node.node < self._first_new:
+        if node.node < self.first_new:
             self._touched[node.node] = node
 
     def is_new(self, node: Node) -> bool:
         """Whether it was made in this batch: the file does not know it yet."""
-        return node.node >= self._first_new
+        return node.node >= self.first_new
 
     def by_number(self, number: int) -> Node:
         """A node that is known to be there."""
@@ -227,22 +234,22 @@ class Nodes:
 
     def commit(self) -> None:
         """The batch's transaction is durable."""
-        self._first_new = self._next
+        self.first_new = self._next
         self._new, self._touched = [], {}
 
     def rollback(self) -> None:
         """The batch's transaction is undone: forget everything that was read or changed."""
-        self._next = self._first_new
+        self._next = self.first_new
         self._new, self._touched = [], {}
         self._reset()
 
     def _reset(self) -> None:
         self.young: dict[str, dict[str, Node]] = {name: {} for name in GENERATION_IDS}
         self._old: dict[str, dict[str, Node]] = {name: {} for name in GENERATION_IDS}
-        self.alive: WeakValueDictionary[int, Node] = WeakValueDictionary()
-        """Every node that is in memory, by number: none is there twice."""
-        self.clusters: WeakValueDictionary[int, Cluster] = WeakValueDictionary()
-        """Every cluster that is in memory, by root."""
+        self.alive = {}
+        """Every node that is in a cache, by number: none is there twice. Its bound is theirs."""
+        self.clusters = {}
+        """Their clusters, by root."""
 
     def _read(self, statement: str, *values: object) -> Node | None:
         row = self._connection.execute(statement, values).fetchone()

@@ -25,7 +25,7 @@ class PersistentIds:
 
     def write(self, new: Iterable[Node], moved: Iterable[Node]) -> None:
         """Inside the batch's transaction: keep what is about to be handed out."""
-        named = {node.node: node for node in new if node.profile_id == node.own_id}
+        named = {node.node: node for node in new if (cluster := node.cluster) is None or cluster.canonical is node}
         for node in moved:
             cluster = node.cluster
             if cluster is not None:
@@ -34,7 +34,7 @@ class PersistentIds:
                 named[node.node] = node
         self._connection.executemany(
             "INSERT OR IGNORE INTO persistent_id (id, node) VALUES (?, ?)",
-            [(short_id(node.own_id), node.node) for node in named.values()],
+            [(node.short_id, node.node) for node in named.values()],
         )
 
 

@@ -6,7 +6,6 @@ known person. So the same events give the same ids in any order, on any machine,
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import sqlite3
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ __all__ = [
     "ExternalId",
     "Profile",
     "count_profiles",
+    "name_of",
     "profile_id",
     "profile_nodes",
     "profile_of",
@@ -22,6 +22,9 @@ __all__ = [
     "read_profile",
 ]
 
+_LETTERS = "abcdefghijklmnopqrstuvwxyz234567"
+_PAIRS = [one + other for one in _LETTERS for other in _LETTERS]
+_SHIFTS = range(120, -1, -10)
 MAX_GROUPS = 1_000
 """Groups listed in a profile, alphabetically first."""
 
@@ -59,9 +62,17 @@ class Profile:
 
 def profile_id(kind: str, value: str) -> str:
     """``use_`` (people) or ``acc_`` (group_id) and 26 characters."""
+    return name_of(kind, value)[0]
+
+
+def name_of(kind: str, value: str) -> tuple[str, int]:
+    """The profile id, and its first 63 bits as a number, which is what files know it by."""
     # The kinds hold no NUL, so the join is unambiguous.
     digest = hashlib.blake2b(f"{kind}\0{value}".encode("utf-8", "surrogatepass"), digest_size=16).digest()
-    return ("acc_" if kind == "group_id" else "use_") + base64.b32encode(digest)[:26].decode().lower()
+    number = int.from_bytes(digest, "big")
+    left = number << 2  # 26 letters of 5 bits each
+    letters = "".join([_PAIRS[left >> shift & 1023] for shift in _SHIFTS])
+    return ("acc_" if kind == "group_id" else "use_") + letters, number >> 65
 
 
 def read_profile(connection: sqlite3.Connection, kind: str, value: str) -> Profile | None:

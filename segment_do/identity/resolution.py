@@ -53,7 +53,7 @@ class Resolution:
         nodes = self._nodes
         nodes.rotate()
         users, anonymous_ids = nodes.young["user_id"], nodes.young["anonymous_id"]
-        read, owners = self._reader.read, self._owners
+        read, owners, user_first = self._reader.read, self._owners, self._user_first
         traits: dict[str, str] | None = None
         group: GroupCall | None = None
         previous: str | None = None
@@ -84,20 +84,21 @@ class Resolution:
                             "anonymous_id", record.anonymous_id, timestamp, record.source_id, record.message_id
                         )
                 inside = read(record)
-                if inside.people or not self._user_first:
-                    owner = self._bring_together(user, anonymous, inside.people, record)
+                if (inside is not None and inside.people) or not user_first:
+                    owner = self._bring_together(user, anonymous, inside.people if inside else (), record)
                 elif user is not None:
                     owner = user
                     if anonymous is not None:
                         known = anonymous.bonds.get(user.node)
-                        if known is None or (timestamp, record.message_id) < known:
+                        if known is None or (timestamp <= known[0] and (timestamp, record.message_id) < known):
                             self._bond((user, anonymous), record, kind)
                 else:
                     owner = anonymous
                 if owner is not None:
                     owners.append((record, owner))
-                    for account in inside.accounts:
-                        self._join_account(owner, *account, record)
+                    if inside is not None:
+                        for account in inside.accounts:
+                            self._join_account(owner, *account, record)
                 if traits is not None:
                     if owner is not None and traits:
                         self._traits.stage(owner, traits, timestamp, record.message_id, record.source_id)
@@ -126,7 +127,10 @@ class Resolution:
             )
         ignored = self._traits.write()
         for record, owner in self._owners:
-            record.profile_id = owner.profile_id
+            held = owner.held_by  # spelled out: every event comes by here
+            record.profile_id = (
+                owner.own_id if held is None else owner.profile_id if held.into else held.canonical.own_id
+            )
         for record in self._unusable:
             record.profile_id = self._belongs_to(record)
         return ignored, self.moved(self._owners[-1][0]) if self._owners else []
@@ -149,6 +153,7 @@ class Resolution:
     def commit(self) -> None:
         """The batch's transaction is durable."""
         self._nodes.commit()
+        self.bonds.commit()
         self._clear()
 
     def rollback(self) -> None:
@@ -189,7 +194,7 @@ class Resolution:
         return found[0]
 
     def _bond(self, nodes: Sequence[Node], record: Record, rule: str) -> None:
-        changed = self.bonds.stage(nodes, record, "" if rule in FORCED_RULES else rule)
+        changed = self.bonds.stage(nodes, record, "" if rule in FORCED_RULES else rule, self._nodes.first_new)
         if changed != "known":
             self.clusters.join(nodes, record.timestamp, record.message_id, forced=False, news=changed == "new")
 
@@ -202,7 +207,7 @@ class Resolution:
             return
         rank = self._rules.rank
         nodes = sorted((user, other), key=lambda node: (rank(node.kind), node.value))
-        changed = self.bonds.stage(nodes, record, "alias")
+        changed = self.bonds.stage(nodes, record, "alias", self._nodes.first_new)
         if changed != "known":
             self.clusters.join(nodes, record.timestamp, record.message_id, forced=True, news=changed == "new")
 

@@ -80,6 +80,6 @@ def join_by_hand(bonds: Bonds, clusters: Clusters, nodes: Sequence[Node], record
     """
     if len(nodes) < 2:
         raise InvalidRequest("Two different ids are needed.", code="nothing_to_join")
-    changed = bonds.stage(nodes, record, "manual")
+    changed = bonds.stage(nodes, record, "manual", 2**63)
     if changed != "known":
         clusters.join(nodes, record.timestamp, record.message_id, forced=True, news=changed == "new")

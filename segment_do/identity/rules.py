@@ -10,7 +10,7 @@ import re
 import sqlite3
 from collections.abc import Callable
 from functools import cached_property
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NamedTuple
 
 import msgspec
 
@@ -65,6 +65,17 @@ _DEFAULT_TYPES: Final = {
 _ANY: Final = IdType()
 
 
+class _Prepared(NamedTuple):
+    """A type's rules, ready for values."""
+
+    steps: tuple[Callable[[str], str], ...]
+    blocked: frozenset[str]
+    patterns: tuple[re.Pattern[str], ...]
+
+
+_NEVER: Final = _Prepared((), frozenset(), ())
+
+
 class Rules(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, dict=True):
     """One identity's rules. Types not named have the defaults."""
 
@@ -104,15 +115,16 @@ class Rules(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
 
     def accepted(self, kind: str, value: str) -> str | None:
         """A value as it is promoted; None where it never is."""
-        rules = self.of(kind)
-        if not rules.enabled:
+        rules = self._prepared.get(kind) or self._prepare(kind)
+        if rules is _NEVER:
             return None
-        for step in rules.normalise:
-            value = _STEPS[step](value)
-        if not value or len(value) > MAX_VALUE_CHARS or value in self.blocked or value in rules.blocked:
+        for step in rules.steps:
+            value = step(value)
+        if not value or len(value) > MAX_VALUE_CHARS or value in rules.blocked:
             return None
-        if any(pattern.fullmatch(value) for pattern in self._patterns(kind, rules)):
-            return None
+        for pattern in rules.patterns:
+            if pattern.fullmatch(value):
+                return None
         return value
 
     @cached_property
@@ -120,15 +132,18 @@ class Rules(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
         return {}
 
     @cached_property
-    def _compiled(self) -> dict[str, tuple[re.Pattern[str], ...]]:
+    def _prepared(self) -> dict[str, _Prepared]:
         return {}
 
-    def _patterns(self, kind: str, rules: IdType) -> tuple[re.Pattern[str], ...]:
-        found = self._compiled.get(kind)
-        if found is None:
-            found = tuple(re.compile(each) for each in (*self.blocked_patterns, *rules.blocked_patterns))
-            self._compiled[kind] = found
-        return found
+    def _prepare(self, kind: str) -> _Prepared:
+        rules = self.of(kind)
+        prepared = _Prepared(
+            tuple(_STEPS[step] for step in rules.normalise),
+            frozenset((*self.blocked, *rules.blocked)),
+            tuple(re.compile(each) for each in (*self.blocked_patterns, *rules.blocked_patterns)),
+        )
+        self._prepared[kind] = prepared if rules.enabled else _NEVER
+        return self._prepared[kind]
 
 
 DEFAULT_RULES: Final = Rules()
