@@ -40,8 +40,8 @@ class Clusters:
         if self._replay and any(node.node in self._replay for node in nodes):
             self._replay.update(node.node for node in nodes)
             return
-        if news and len(nodes) == 2 and nodes[0].held_by is None and nodes[1].held_by is None and self._is_plain(nodes):
-            self._pair(nodes[0], nodes[1], (timestamp, message_id))
+        if news and _are_plain(nodes):
+            self._begin(nodes, (timestamp, message_id))
             return
         contested = {cluster.component for node in nodes if (cluster := node.cluster) is not None} - {None}
         if not contested and not news:
@@ -176,18 +176,15 @@ class Clusters:
             )
         return cluster.counts
 
-    def _is_plain(self, nodes: Sequence[Node]) -> bool:
-        """Two ids alone, of two types: no limit can keep them apart."""
-        return nodes[0].kind != nodes[1].kind
-
-    def _pair(self, one: Node, other: Node, key: tuple[int, str]) -> None:
-        """Most clusters begin so: an anonymous id and its user."""
-        cluster = Cluster(min(one.node, other.node), one, None)
-        cluster.counts = {one.kind: 1, other.kind: 1}
+    def _begin(self, nodes: Sequence[Node], key: tuple[int, str]) -> None:
+        """Most clusters begin so: ids that are alone, an anonymous one and its user's."""
+        cluster = Cluster(min(node.node for node in nodes), nodes[0], None)
+        cluster.counts = {node.kind: 1 for node in nodes}
         cluster.last = key
-        cluster.joined = [one, other]
-        one.held_by = other.held_by = cluster
-        self._alone += [(one, cluster), (other, cluster)]
+        cluster.joined = list(nodes)
+        for node in nodes:
+            node.held_by = cluster
+            self._alone.append((node, cluster))
         self._changed[id(cluster)] = cluster
         self._nodes.clusters[cluster.root] = cluster
 
@@ -364,6 +361,14 @@ class Clusters:
         for node, (_root, named) in after.items():
             if before[node][1] != named or node in self.moved:
                 self.moved[node] = self._nodes.by_number(node)
+
+
+def _are_plain(nodes: Sequence[Node]) -> bool:
+    """Ids that are alone, of one type each: no limit can keep them apart."""
+    for node in nodes:
+        if node.held_by is not None:
+            return False
+    return len({node.kind for node in nodes}) == len(nodes)
 
 
 def _connected(bonds: Iterable[object], names: Iterable[Id]) -> dict[Id, Id]:

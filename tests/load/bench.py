@@ -20,6 +20,7 @@ from rich.console import Console
 
 from tests.load.figures import Figure, table
 from tests.load.generator import tool
+from tests.load.graph import graph_costs
 from tests.load.machine import facts
 from tests.load.measures import (
     FULL,
@@ -38,7 +39,7 @@ from tests.load.platform import Platform
 
 __all__ = ["main"]
 
-NAMES: Final = ("start", "memory", "freshness", "ack", "single", "batches", "pipeline")
+NAMES: Final = ("start", "memory", "freshness", "ack", "single", "batches", "pipeline", "graph")
 
 
 class _Bench:
@@ -64,6 +65,8 @@ class _Bench:
                 single="single" in self._wanted,
                 batched="batches" in self._wanted,
             )
+            if "graph" in self._wanted:
+                await self._take("graph", self._graph)
             await self._with_defaults()
             await self._with_commits(limits)
         finally:
@@ -105,6 +108,10 @@ class _Bench:
                 await self._take("pipeline", lambda: self._pipeline(platform))
         finally:
             await asyncio.to_thread(platform.close, keep_home=bool(self.failures))
+
+    async def _graph(self) -> list[Figure]:
+        measured = graph_costs(self._folder, self._budget.graphs, self._budget.graph_rounds)
+        return await asyncio.to_thread(list, measured)
 
     async def _pipeline(self, platform: Platform) -> list[Figure]:
         await pipeline(platform, self._budget, self.figures)  # those before one that fails are kept

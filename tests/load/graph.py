@@ -1,0 +1,141 @@
+"""What one identity's graph costs as it grows: the same batches to an empty one and to large ones, in turns, without a platform.
+
+In turns, because a machine is never as fast as a minute ago: each round gives every graph one batch of each sort.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+import statistics
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from segment_do.events.record import Record, encode_pack
+from segment_do.identity import Graph
+from tests.load.figures import Figure
+
+__all__ = ["graph_costs"]
+
+BATCH: Final = 100
+_NOW: Final = 20_000 * 86_400 * 1_000_000
+_ACTIVE: Final = 2_000
+"""Profiles that events come for again and again."""
+
+
+class _Sized:
+    """A graph of so many profiles, each with a user id, an anonymous id and an email."""
+
+    def __init__(self, folder: Path, profiles: int) -> None:
+        self.profiles = max(profiles, _ACTIVE)
+        self.grown = profiles
+        self._folder = folder
+        self._graph = Graph.open(folder, "bench", dedupe_days=7, clock=lambda: _NOW)
+        self._next = 0
+        order = list(range(self.profiles))
+        random.Random(1).shuffle(order)
+        started = time.perf_counter()
+        for at in range(0, self.profiles, 1_000):
+            self.apply([self._identify(user) for user in order[at : at + 1_000]])
+            self._graph.maintain(0.0)
+        self.build_us = (time.perf_counter() - started) / self.profiles * 1e6
+        self._graph.maintain(60.0)
+
+    def apply(self, records: list[Record]) -> float:
+        """Microseconds an event."""
+        pack = encode_pack(records)
+        started = time.perf_counter()
+        applied = self._graph.apply([(pack, len(records))], _NOW)
+        spent = time.perf_counter() - started
+        assert applied.accepted == len(records)
+        self._graph.forget(applied.seq or 0)
+        return spent / len(records) * 1e6
+
+    def known(self, chosen: random.Random) -> list[Record]:
+        """Events of profiles that were active lately."""
+        return [self._track(chosen.randrange(_ACTIVE)) for _ in range(BATCH)]
+
+    def any_known(self, chosen: random.Random) -> list[Record]:
+        """Events of any of its profiles."""
+        return [self._track(chosen.randrange(self.profiles)) for _ in range(BATCH)]
+
+    def new(self) -> list[Record]:
+        """Events that make a profile each."""
+        self.profiles += BATCH
+        return [self._identify(user) for user in range(self.profiles - BATCH, self.profiles)]
+
+    def read_ms(self, chosen: random.Random) -> float:
+        """One profile, milliseconds."""
+        started = time.perf_counter()
+        found = self._graph.profile("email", f"user{chosen.randrange(self.profiles)}@example.com")
+        assert found is not None
+        return (time.perf_counter() - started) * 1e3
+
+    def reopened_ms(self) -> float:
+        """Close it, and open it again until it answers."""
+        self._graph.close()
+        started = time.perf_counter()
+        self._graph = Graph.open(self._folder, "bench", dedupe_days=7, clock=lambda: _NOW)
+        assert self._graph.profile("user_id", "user-00000001") is not None
+        return (time.perf_counter() - started) * 1e3
+
+    def size_bytes(self) -> int:
+        """Of its file."""
+        return (self._folder / "graph.db").stat().st_size
+
+    def close(self) -> None:
+        """Close and remove it."""
+        self._graph.close()
+        shutil.rmtree(self._folder)
+
+    def _identify(self, user: int) -> Record:
+        traits = {"email": f"user{user}@example.com", "plan": "pro"}
+        return self._record(user, "identify", json.dumps({"type": "identify", "traits": traits}).encode())
+
+    def _track(self, user: int) -> Record:
+        return self._record(user, "track", b'{"type":"track","event":"E","properties":{"a":1,"b":"some text"}}')
+
+    def _record(self, user: int, kind: str, payload: bytes) -> Record:
+        self._next += 1
+        ids = (f"user-{user:08}", f"anonymous-{user * 7919 % 100_000_007:012}")
+        at = _NOW + self._next
+        return Record(f"m{self._next}", kind, "src", *ids, None, at, _NOW, None, None, None, payload)
+
+
+def graph_costs(folder: Path, sizes: tuple[int, ...], rounds: int) -> Iterator[Figure]:
+    """Figures of graphs of these sizes (profiles), the first of them the one that the others are compared with."""
+    graphs = [_Sized(folder / f"graph-{size}", size) for size in sizes]
+    try:
+        spent: dict[str, list[list[float]]] = {
+            sort: [[] for _ in graphs] for sort in ("known", "any", "new", "read", "open")
+        }
+        chosen = random.Random(2)
+        for _ in range(rounds):
+            for place, graph in enumerate(graphs):
+                spent["known"][place].append(graph.apply(graph.known(chosen)))
+                spent["any"][place].append(graph.apply(graph.any_known(chosen)))
+                spent["new"][place].append(graph.apply(graph.new()))
+                spent["read"][place] += [graph.read_ms(chosen) for _ in range(10)]
+        for place, graph in enumerate(graphs):
+            spent["open"][place] += [graph.reopened_ms() for _ in range(5)]
+        for place, graph in enumerate(graphs):
+            name = f"graph of {sizes[place]:,} profiles"
+            for sort, what in (
+                ("known", "event of an active profile"),
+                ("any", "event of any profile"),
+                ("new", "event that makes one"),
+            ):
+                base = statistics.median(spent[sort][0])
+                limit = base if place else None
+                yield Figure(f"{name}: {what}", "µs", spent[sort][place], limit=limit)
+            reads = sorted(spent["read"][place])
+            yield Figure(f"{name}: read a profile, p99", "ms", [reads[len(reads) * 99 // 100]])
+            yield Figure(f"{name}: open", "ms", spent["open"][place], at_most=50.0)
+            if sizes[place]:
+                yield Figure(f"{name}: file a profile", "bytes", [graph.size_bytes() / graph.profiles])
+    finally:
+        for graph in graphs:
+            graph.close()
