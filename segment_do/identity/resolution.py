@@ -22,12 +22,15 @@ from segment_do.identity.identifiers import Reader
 from segment_do.identity.ids import Node, Nodes, Unusable
 from segment_do.identity.persistent import PersistentIds
 from segment_do.identity.profile import profile_id
-from segment_do.identity.rules import Rules
+from segment_do.identity.rules import ACCOUNT_TYPES, Rules
 from segment_do.identity.traits import GroupCall, Traits, read_group, read_previous_id, read_traits
 
 __all__ = ["Resolution"]
 
 _TO_READ = frozenset({"identify", "group", "alias"}) | NOT_EVENTS
+
+_IN_EVENTS = ACCOUNT_TYPES | {"user_id", "anonymous_id"}
+"""Types that the warehouse finds in events themselves; of the others it is told when they are new, too."""
 
 
 class Resolution:
@@ -133,11 +136,20 @@ class Resolution:
             )
         for record in self._unusable:
             record.profile_id = self._belongs_to(record)
-        return ignored, self.moved(self._owners[-1][0]) if self._owners else []
+        return ignored, self._told(new)
 
     def moved(self, trigger: Record) -> list[Record]:
-        """What became of ids by what was just written, as records; ``trigger`` is the last event of it."""
+        """What became of ids by what was just changed by hand, as records; ``trigger`` stands for the change."""
         return [_moved(node, trigger) for node in self.clusters.moved.values()]
+
+    def _told(self, new: Sequence[Node]) -> list[Record]:
+        """What became of ids by the batch, as records: those that moved, and new ones that no column of an event carries."""
+        told = self.clusters.moved | {node.node: node for node in new if node.kind not in _IN_EVENTS}
+        if not told or not self._owners:
+            return []
+        # A batch may hold many people's events: each id is told with the last one of its own profile.
+        last = {record.profile_id: record for record, _owner in self._owners}
+        return [_moved(node, last.get(node.profile_id, self._owners[-1][0])) for node in told.values()]
 
     def node(self, kind: str, value: str) -> Node | None:
         """The node of an id that an event carried before."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,16 @@ def ids(graph: Graph, kind: str, value: str) -> set[str]:
     found = graph.profile(kind, value)
     assert found is not None
     return {f"{each.kind}:{each.value}" for each in found.external_ids}
+
+
+def test_a_profile_id_never_changes() -> None:
+    """What was handed out and stored goes on meaning the same: BLAKE2b of 16 bytes in the base 32 of RFC 4648."""
+    for number in range(2_000):
+        kind, value = ("user_id", "group_id", "email")[number % 3], f"{number}é" * (number % 5)
+        digest = hashlib.blake2b(f"{kind}\0{value}".encode(), digest_size=16).digest()
+        text = base64.b32encode(digest).decode().rstrip("=").lower()
+        assert profile_id(kind, value) == ("acc_" if kind == "group_id" else "use_") + text
+    assert profile_id("user_id", "ada") == "use_5mss7z5n3g6esjrtjdd7fxtfly"
 
 
 def told(graph: Graph) -> dict[str, str]:
@@ -181,6 +193,33 @@ def test_split_and_merge_by_hand(tmp_path: Path) -> None:
     with pytest.raises(InvalidRequest):
         graph.merge(("user_id", "u"), ("user_id", "u"), "ada")
     graph.close()
+
+
+def test_an_id_is_told_with_an_event_of_its_own_profile(graph: Graph) -> None:
+    """In a batch of many people's events, each change names the last event of whom it is about."""
+    apply(
+        graph,
+        record("m1", anonymous="a", user="u"),
+        record("m2", anonymous="b", user="v", at=NOON + 1),
+        record("m3", anonymous="a", user="u", at=NOON + 2),
+        record("m4", user="w", at=NOON + 3),
+    )
+    triggers = {
+        body["id"]: body["event"]["message_id"]
+        for entry in graph.outbox(2**40)
+        for each in decode_pack(entry.pack, entry.count)
+        if each.type == EXTERNAL_ID and (body := msgspec.json.decode(each.payload))
+    }
+    assert triggers == {"a": "m3", "b": "m2"}
+
+
+def test_an_id_that_is_no_column_of_events_is_told_when_it_is_new(graph: Graph) -> None:
+    """An email that names a profile, or is alone because another's limit refused it, never moves: the map knows it anyway."""
+    apply(graph, identify("m1", {"email": "e@example.com"}, anonymous="a"))
+    own = profile_id("email", "e@example.com")
+    assert told(graph) == {"anonymous_id:a": own, "email:e@example.com": own}
+    apply(graph, record("m2", anonymous="b", at=NOON + 1))
+    assert "anonymous_id:b" not in told(graph)
 
 
 def test_a_simulation_tells_and_keeps_nothing(graph: Graph) -> None:
