@@ -21,7 +21,7 @@ import pyarrow as pa
 from msgspec import Raw
 
 from segment_do.errors import CorruptData
-from segment_do.events.record import NOT_EVENTS, REJECTED, decode_rows
+from segment_do.events.record import EXTERNAL_ID, NOT_EVENTS, OBJECT, REJECTED, decode_rows
 from warehouse.schema import ARROW, TableName
 
 __all__ = ["Frame", "Rows", "rows_of"]
@@ -38,10 +38,16 @@ class Rows(NamedTuple):
     properties: list[bytes]
     traits: list[bytes]
     object_changes: pa.Table
+    external_id_changes: pa.Table
 
     def tables(self) -> dict[TableName, pa.Table]:
         """The rows by the name of their table."""
-        return {"events": self.events, "rejected": self.rejected, "object_changes": self.object_changes}
+        return {
+            "events": self.events,
+            "rejected": self.rejected,
+            "object_changes": self.object_changes,
+            "external_id_changes": self.external_id_changes,
+        }
 
 
 _RECORDS_AT_ONCE = 1_000
@@ -127,6 +133,7 @@ def rows_of(frames: Iterable[Frame], start: int) -> Rows:
         [text for part in parts for text in part.properties],
         [text for part in parts for text in part.traits],
         pa.concat_tables([part.object_changes for part in parts]),
+        pa.concat_tables([part.external_id_changes for part in parts]),
     )
 
 
@@ -134,13 +141,14 @@ def _rows(records: list[list[Any]], identities: list[str], end: int) -> Rows:
     offsets = range(end - len(records), end)
     if not any(record[1] in NOT_EVENTS for record in records):
         return _events(records, identities, offsets)
-    which: tuple[list[int], list[int], list[int]] = ([], [], [])
-    events, refused, objects = which
+    events: list[int] = []
+    others: dict[str, list[int]] = {kind: [] for kind in NOT_EVENTS}
     for i, record in enumerate(records):
-        (events if record[1] not in NOT_EVENTS else refused if record[1] == REJECTED else objects).append(i)
+        others.get(record[1], events).append(i)
     return _events(*_pick(events, records, identities, offsets))._replace(
-        rejected=_rejected(*_pick(refused, records, identities, offsets)),
-        object_changes=_object_changes(*_pick(objects, records, identities, offsets)),
+        rejected=_rejected(*_pick(others[REJECTED], records, identities, offsets)),
+        object_changes=_object_changes(*_pick(others[OBJECT], records, identities, offsets)),
+        external_id_changes=_external_id_changes(*_pick(others[EXTERNAL_ID], records, identities, offsets)),
     )
 
 
@@ -152,8 +160,9 @@ def _pick(
 
 def _events(records: list[list[Any]], identities: list[str], offsets: Sequence[int]) -> Rows:
     rejected, object_changes = ARROW["rejected"].empty_table(), ARROW["object_changes"].empty_table()
+    external_id_changes = ARROW["external_id_changes"].empty_table()
     if not records:
-        return Rows(ARROW["events"].empty_table(), rejected, [], [], object_changes)
+        return Rows(ARROW["events"].empty_table(), rejected, [], [], object_changes, external_id_changes)
     (
         message_id,
         kind,
@@ -218,6 +227,7 @@ def _events(records: list[list[Any]], identities: list[str], offsets: Sequence[i
         [text for text in properties if text is not None],
         [text for text in traits if text is not None],
         object_changes,
+        external_id_changes,
     )
 
 
@@ -301,6 +311,53 @@ def _change_of(record: list[Any]) -> _Change:
         return _change.decode(record[11])
     except _UNREADABLE:  # the door writes none such, and if it did, the log would still have to go on
         return _Change(record[0], Raw(_encode({"payload": record[11].decode("utf-8", "replace")})))
+
+
+class _Trigger(msgspec.Struct, gc=False):
+    """The event by which an external id came to belong to another profile."""
+
+    type: str | None = None
+    message_id: str | None = None
+    name: str | None = None
+
+
+class _Move(msgspec.Struct, gc=False):
+    """What an external id's record holds."""
+
+    type: str | None
+    id: str | None = None
+    segment_id: str | None = None
+    canonical_segment_id: str | None = None
+    event: _Trigger = msgspec.field(default_factory=_Trigger)
+
+
+_move = msgspec.json.Decoder(_Move)
+
+
+def _external_id_changes(records: list[list[Any]], identities: list[str], offsets: Sequence[int]) -> pa.Table:
+    moves = [_move_of(record) for record in records]
+    columns = {
+        "identity": identities,
+        "source_id": [record[2] for record in records],
+        "external_id_type": [move.type for move in moves],
+        "external_id_value": [move.id for move in moves],
+        "segment_id": [move.segment_id for move in moves],
+        "canonical_segment_id": [move.canonical_segment_id for move in moves],
+        "triggering_event_type": [move.event.type for move in moves],
+        "triggering_event_id": [move.event.message_id for move in moves],
+        "triggering_event_name": [move.event.name for move in moves],
+        "timestamp": [record[6] for record in records],
+        "received_at": [record[7] for record in records],
+        "offset": offsets,
+    }
+    return _table("external_id_changes", columns)
+
+
+def _move_of(record: list[Any]) -> _Move:
+    try:
+        return _move.decode(record[11])
+    except _UNREADABLE:  # the identity writes none such; a row without a segment_id is in no view
+        return _Move(record[5])
 
 
 def _reason(payload: bytes) -> dict[str, Any]:

@@ -44,7 +44,7 @@ class Rows(list[dict[str, Any]]):
 
 
 async def sql(text: str, *, home: str | os.PathLike[str] | None = None) -> Rows:
-    """Run one SELECT over ``events``, ``objects``, ``object_changes`` and ``rejected``.
+    """Run one SELECT over ``events``, ``rejected``, ``objects``, the views of profiles and what they are made of.
 
     Values are JSON's: times are ISO-8601 text in UTC, JSON columns are text.
 

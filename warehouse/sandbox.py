@@ -25,9 +25,11 @@ from typing import Any, BinaryIO, NamedTuple, NoReturn
 import duckdb
 import msgspec
 import pyarrow as pa
+from duckdb.func import PythonUDFType
 
 from segment_do.errors import QueryRefused
-from warehouse.schema import ARROW
+from warehouse.profile_views import OWN_ID, named_views
+from warehouse.schema import ARROW, TABLES, TableName
 from warehouse.statement import Statement, parse, render
 from warehouse.values import json_rows, selected
 from warehouse.views import OBJECTS_VIEW, STORE, PropertyColumns, literal, store_view, table_view, tail_name
@@ -79,16 +81,18 @@ class Sandbox:
         try:
             with self._database(ask.limits) as connection:
                 _lock(connection, files)
-                for name, table in ask.tables.items():
+                for name in _tables_read(ask.sql):
+                    table = ask.tables[name]
                     rows = [self._batches[batch.id] for batch in table.tail]
                     tail = pa.concat_tables([ARROW[name].empty_table(), *rows])
                     connection.register(tail_name(name), tail)
                     connection.execute(store_view(name, table.files))
                     connection.execute(table_view(name))
-                if "objects" in ask.sql.lower():  # of use to few queries, and binding it costs each of them
+                if "objects" in ask.sql.lower():
                     connection.execute(OBJECTS_VIEW)
+                views = _profile_views(connection, ask.sql)
                 statement = parse(connection, ask.sql)
-                return _run(connection, _bound(connection, statement, self._columns), ask.limits)
+                return _run(connection, _bound(connection, statement, self._columns, views), ask.limits)
         except QueryRefused as error:
             return Answer(failure=Failure(error.message, error.hint))
         except (duckdb.Error, MemoryError, OverflowError, RuntimeError, ValueError) as error:
@@ -121,16 +125,52 @@ def _lock(connection: duckdb.DuckDBPyConnection, files: list[str]) -> None:
     connection.execute("SET lock_configuration = true")
 
 
+def _tables_read(sql: str) -> list[TableName]:
+    """The tables that a query can mean: binding one costs a millisecond or two, and most queries read ``events`` alone.
+
+    The text is only searched; a table that is bound for nothing harms nobody.
+    """
+    text = sql.lower()
+    needed: set[TableName] = {"events", *(name for name in TABLES if name in text)}
+    if "objects" in text:
+        needed.add("object_changes")
+    if named_views(sql):
+        needed.add("external_id_changes")
+    return [name for name in TABLES if name in needed]
+
+
+def _profile_views(connection: duckdb.DuckDBPyConnection, sql: str) -> list[str]:
+    """Make the views of profiles that a query names; returns the statements that make those over ``events`` again."""
+    views = named_views(sql)
+    if "user_identifiers" in views:
+        _add_own_id(connection)
+    for statement in views.values():
+        connection.execute(statement)
+    return [statement for name, statement in views.items() if name == "profile_events"]
+
+
+def _add_own_id(connection: duckdb.DuckDBPyConnection) -> None:
+    from segment_do.identity.profile import profile_id  # loads SQLite, which other queries need not wait for
+
+    # DuckDB evaluates these annotations, and Arrow's arrays take no parameters then.
+    def own_ids(kinds: Any, values: Any) -> Any:
+        return pa.array(map(profile_id, kinds.to_pylist(), values.to_pylist()), pa.string())
+
+    connection.create_function(OWN_ID, own_ids, ["VARCHAR", "VARCHAR"], "VARCHAR", type=PythonUDFType.ARROW)
+
+
 class _Bound(NamedTuple):
     sql: str
     columns: list[str]
     types: list[str]
 
 
-def _bound(connection: duckdb.DuckDBPyConnection, statement: Statement, columns: PropertyColumns) -> _Bound:
+def _bound(
+    connection: duckdb.DuckDBPyConnection, statement: Statement, columns: PropertyColumns, views: list[str]
+) -> _Bound:
     """The query bound to the tables, with the property columns that it cannot do without.
 
-    DuckDB is asked, again and again: what it does not find and the catalogue has becomes a column.
+    ``views`` are statements that make views of all columns of ``events``, which have to follow it. DuckDB is asked, again and again: what it does not find and the catalogue has becomes a column.
     """
     candidates: dict[str, str] = {}
     for name in statement.columns():
@@ -145,6 +185,8 @@ def _bound(connection: duckdb.DuckDBPyConnection, statement: Statement, columns:
         if exposed or as_json:
             expressions = {name: columns.expression(name) for name in exposed.values()}
             connection.execute(table_view("events", expressions, as_json=as_json))
+            for view in views:
+                connection.execute(view)
         try:
             return _starred(connection, statement, list(exposed.values()))
         except duckdb.BinderException as error:

@@ -5,6 +5,9 @@ object of all other top-level fields. The write key is in none of them. ``event`
 or a screen has its name in ``name``.
 
 ``object_changes`` holds what was set on objects, one row a change; ``properties`` are those of the change alone.
+
+``external_id_changes`` holds whose an external id became, one row a change: ``segment_id`` is the profile id that the
+external id makes by itself, ``canonical_segment_id`` that of the profile it belongs to from there on.
 """
 
 from __future__ import annotations
@@ -15,9 +18,9 @@ import pyarrow as pa
 
 __all__ = ["ARROW", "COLUMNS", "OFFSET", "TABLES", "Column", "TableName"]
 
-TableName = Literal["events", "rejected", "object_changes"]
+TableName = Literal["events", "rejected", "object_changes", "external_id_changes"]
 
-TABLES: tuple[TableName, ...] = ("rejected", "object_changes", "events")
+TABLES: tuple[TableName, ...] = ("rejected", "object_changes", "external_id_changes", "events")
 """In the order in which a commit writes them: ``events``, whose offset says what is committed, comes last."""
 
 OFFSET = "segment_do.offset"
@@ -79,6 +82,20 @@ COLUMNS: dict[TableName, tuple[Column, ...]] = {
         Column(5, "object_id", "text"),
         Column(6, "properties", "text"),
         Column(7, "offset", "long"),
+    ),
+    "external_id_changes": (
+        Column(1, "identity", "text"),
+        Column(2, "source_id", "text"),
+        Column(3, "external_id_type", "text"),
+        Column(4, "external_id_value", "text"),
+        Column(5, "segment_id", "text"),
+        Column(6, "canonical_segment_id", "text"),
+        Column(7, "triggering_event_type", "text"),
+        Column(8, "triggering_event_id", "text"),
+        Column(9, "triggering_event_name", "text"),
+        Column(10, "timestamp", "time"),
+        Column(11, "received_at", "time"),
+        Column(12, "offset", "long"),
     ),
 }
 

@@ -18,8 +18,8 @@ import duckdb
 import msgspec
 
 from segment_do.errors import QueryRefused
+from warehouse.profile_views import PROFILE_VIEWS
 from warehouse.schema import COLUMNS
-from warehouse.views import VIEWS
 
 __all__ = ["Statement", "parse", "render"]
 
@@ -56,9 +56,18 @@ _FUNCTIONS_REFUSED = frozenset(
 )
 _PREFIXES_REFUSED = ("__internal", "duckdb_", "pragma_", "read_", "parquet_", "sniff_", "glob")
 
-_SHOW_TABLES = "SELECT name FROM (VALUES ('events'), ('object_changes'), ('objects'), ('rejected')) AS tables(name)"
+_TABLES = frozenset({*COLUMNS, "objects", *PROFILE_VIEWS})
+"""What queries can name."""
 
-_HINT = "The tables are events, objects, object_changes and rejected."
+_WITH_PROPERTIES = frozenset({"events", "profile_events"})
+"""Those of them in which properties become columns."""
+
+_SHOW_TABLES = f"SELECT unnest({sorted(_TABLES)}) AS name"  # DuckDB writes lists as Python does
+
+_HINT = (
+    "The tables are events, rejected, objects, object_changes and external_id_changes; of profiles there are"
+    f" {', '.join(sorted(PROFILE_VIEWS))}."
+)
 
 _tree = msgspec.json.Decoder(dict[str, Any])
 
@@ -78,7 +87,7 @@ class Statement:
         return found
 
     def without_in_star(self, columns: list[str]) -> dict[str, Any] | None:
-        """The tree with ``columns`` of ``events`` left out of every ``*``; None when there is no ``*``."""
+        """The tree with ``columns``, properties all, left out of every ``*``; None when there is no ``*``."""
         tree: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(self.tree))
         changed = False
         for node in _nodes(tree):
@@ -157,7 +166,7 @@ def _judge(tree: dict[str, Any], system: frozenset[str]) -> None:
     if taken := sorted(ctes & system):
         # Where such a name is out of the CTE's scope it would mean the system's own table.
         raise QueryRefused(f"{taken[0]} is a name of the system.", hint="Call the CTE something else.")
-    tables = frozenset(COLUMNS) | frozenset(VIEWS) | ctes
+    tables = _TABLES | ctes
     for node in nodes:
         kind = str(node.get("type", ""))
         if ("cte_map" in node or kind.endswith("_NODE")) and kind not in _NODES:
@@ -217,10 +226,10 @@ def _nodes(tree: Any) -> Iterator[dict[str, Any]]:
 
 
 def _events_in(source: Any) -> list[str]:
-    """The names under which ``events`` itself stands in one FROM clause."""
+    """The names under which ``events``, or ``profile_events``, itself stands in one FROM clause."""
     if not isinstance(source, dict):
         return []
-    if source.get("type") == "BASE_TABLE" and source["table_name"].casefold() == "events":
+    if source.get("type") == "BASE_TABLE" and source["table_name"].casefold() in _WITH_PROPERTIES:
         return [source["alias"] or source["table_name"]]
     if source.get("type") == "JOIN":
         return _events_in(source["left"]) + _events_in(source["right"])

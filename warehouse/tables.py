@@ -1,8 +1,8 @@
 """The Iceberg tables and the local catalog that names them.
 
 ``events`` holds every accepted event, ``rejected`` every event that was set aside, ``object_changes`` whatever was set on
-an object, each once. All are partitioned
-by the day of ``received_at``. That is the server's clock, so the rows of one commit fall into one day, or two around
+an object, ``external_id_changes`` whatever external id came to belong to another profile, each once. A table that an
+older version did not have is made when the warehouse is opened. All are partitioned by the day of ``received_at``. That is the server's clock, so the rows of one commit fall into one day, or two around
 midnight, whatever times the clients claim; partitioned by ``timestamp``, one historical import would scatter every
 commit over hundreds of days, each a file to write and to sync. Queries on ``timestamp`` lose little by it: live
 events carry nearly the same time in both columns, and readers skip by the bounds of ``timestamp`` that every file
@@ -51,7 +51,7 @@ _PROPERTIES = {
     **{f"write.metadata.metrics.column.{column}": "full" for column in ("timestamp", "received_at", "offset")},
     **{
         f"write.metadata.metrics.column.{column}": "truncate(16)"
-        for column in ("type", "event", "identity", "user_id", "code", "collection", "object_id")
+        for column in ("type", "event", "identity", "user_id", "code", "collection", "object_id", "external_id_value")
     },
     "commit.manifest-merge.enabled": "true",
     "commit.manifest.min-count-to-merge": "32",
@@ -82,7 +82,7 @@ def open_catalog(directory: Path) -> SqlCatalog:
 
 
 def open_table(catalog: SqlCatalog, directory: Path, name: TableName) -> Table:
-    """One of :data:`TABLES`, made at the first start.
+    """One of :data:`TABLES`, made where there is none yet.
 
     Raises:
         SettingsError: the table was made in another folder.

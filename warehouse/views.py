@@ -15,7 +15,6 @@ from warehouse.schema import COLUMNS, TableName
 __all__ = [
     "OBJECTS_VIEW",
     "STORE",
-    "VIEWS",
     "PropertyColumns",
     "identifier",
     "literal",
@@ -26,9 +25,6 @@ __all__ = [
 
 STORE = "store"
 """Schema of the views below the ones that queries name."""
-
-VIEWS = ("objects",)
-"""What queries can name beside the tables."""
 
 OBJECTS_VIEW = f"""
 CREATE OR REPLACE VIEW main.objects AS

@@ -24,7 +24,7 @@ from sqlalchemy import event
 from sqlalchemy.orm import Session
 
 from segment_do.settings import WarehouseSettings
-from tests.warehouse.samples import frame, record, rejected
+from tests.warehouse.samples import frame, moved, record, rejected
 from warehouse import durable_io
 from warehouse.columns import rows_of
 from warehouse.maintenance import Maintenance
@@ -36,10 +36,11 @@ GRACE_SECONDS = 900.0
 
 
 def commit_range(writer: Writer, lo: int, hi: int, *, mixed: bool = True) -> None:
-    """Every third event of the log is one that was set aside, where they are ``mixed``."""
-    records = [rejected(n) if mixed and n % 3 == 1 else record(n) for n in range(lo, hi)]
-    rows = rows_of([frame(lo, records)], lo)
-    writer.commit({"events": rows.events, "rejected": rows.rejected}, hi)
+    """Where they are ``mixed``, of three records one was set aside, and one tells of an external id."""
+    records = [
+        (record(n), rejected(n), moved(n, "email", f"{n}@example.com"))[n % 3 if mixed else 0] for n in range(lo, hi)
+    ]
+    writer.commit(rows_of([frame(lo, records)], lo).tables(), hi)
 
 
 def found(writer: Writer) -> dict[str, Any]:

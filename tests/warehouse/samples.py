@@ -6,7 +6,8 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from segment_do.events.record import REJECTED, Record, encode_pack
+from segment_do.events.record import EXTERNAL_ID, REJECTED, Record, encode_pack
+from segment_do.identity.profile import profile_id
 from warehouse.columns import Frame
 
 DAY = 86_400_000_000
@@ -43,6 +44,20 @@ def rejected(number: int = 0, *, payload: str = "{}", index: int | None = 0) -> 
         "payload": payload,
     }
     return record(number, reason, type=REJECTED, event="missing_event", user_id=None)
+
+
+def moved(number: int, kind: str, value: str, to: tuple[str, str] | None = None, **changes: Any) -> Record:
+    """What the identity tells of an external id by event ``m{number}``: it is the profile's of ``to`` now, or its own."""
+    canonical = profile_id(*(to or (kind, value)))
+    told = {
+        "type": kind,
+        "id": value,
+        "segment_id": profile_id(kind, value),
+        "canonical_segment_id": canonical,
+        "event": {"type": "identify", "message_id": f"m{number}", "name": None},
+    }
+    fields = {"message_id": f"m{number}/{kind}", "type": EXTERNAL_ID, "event": kind, "user_id": None}
+    return record(number, told, **{**fields, "profile_id": canonical, **changes})
 
 
 def frame(first: int, records: Sequence[Record], identity: str = "tom") -> Frame:

@@ -108,7 +108,8 @@ async def test_properties_are_read_as_json(store: WarehouseStore) -> None:
     assert await rows(store, "SELECT o.properties.name FROM objects o") == [['"Blue"']]
     joined = "SELECT o.properties->>'name' FROM events e JOIN objects o ON o.id = e.properties->>'room'"
     assert await rows(store, joined) == [["Blue"]]
-    assert (await store.sql("SHOW TABLES"))["rows"] == [["events"], ["object_changes"], ["objects"], ["rejected"]]
+    names = [name for (name,) in await rows(store, "SHOW TABLES")]
+    assert {"events", "object_changes", "objects", "rejected"} < set(names)
 
 
 async def test_an_object_is_neither_an_event_nor_rejected(store: WarehouseStore) -> None:

@@ -46,27 +46,27 @@ def crash_runs(scenario: str, directory: Path) -> list[dict[str, Any]]:
 
 
 def test_killed_at_any_step_every_offset_is_there_once(tmp_path: Path) -> None:
-    """SIGKILL at each step of a commit over both tables, then going on with other bounds: nothing lost, nothing twice.
+    """SIGKILL at each step of a commit over three tables, then going on with other bounds: nothing lost, nothing twice.
 
     What the crash left behind is deleted, and nothing that is named is missing.
     """
     runs = crash_runs("commit", tmp_path)
     table = ["data", "manifest", "manifest list", "metadata", "before catalog", "after catalog"]
-    assert [run["step"] for run in runs] == ["none", *table, *table]
-    assert [run["killed"] for run in runs] == [False] + [True] * 12
+    assert [run["step"] for run in runs] == ["none", *table, *table, *table]
+    assert [run["killed"] for run in runs] == [False] + [True] * 18
     every = {
+        "events": [n for n in range(20) if n % 3 == 0],
         "rejected": [n for n in range(20) if n % 3 == 1],
-        "events": [n for n in range(20) if n % 3 != 1],
+        "external_id_changes": [n for n in range(20) if n % 3 == 2],
         "object_changes": [],
     }
     for number, run in enumerate(runs):
         result = run["result"]
-        done = number in (0, 12)
-        assert result["left"]["committed"] == (10 if done else 4), run["step"]
-        assert result["left"]["events"] == [n for n in every["events"] if n < (10 if done else 4)]
-        assert result["left"]["rejected"] == [
-            n for n in every["rejected"] if n < (10 if number == 0 or number >= 6 else 4)
-        ]
+        # The step at which each table has its commit, in the order in which they come.
+        for name, lands in (("rejected", 6), ("external_id_changes", 12), ("events", 18)):
+            reached = 10 if number == 0 or number >= lands else 4
+            assert result["left"][name] == [n for n in every[name] if n < reached], run["step"]
+        assert result["left"]["committed"] == (10 if number in (0, 18) else 4), run["step"]
         assert result["went_on"] == {"committed": 20, **every}
         assert result["maintained"] == {"committed": 20, **every}
         assert result["dead"] == 0
@@ -98,11 +98,12 @@ def test_replayed_ranges_change_nothing(writer: Writer) -> None:
 
 def test_a_range_without_rows_moves_the_mark(writer: Writer) -> None:
     """Where every event was set aside, `events` gets no file, and is committed all the same."""
-    commit_range(writer, 1, 2)
+    commit_range(writer, 1, 3)
     ticket, snapshots = writer.snapshots()
-    assert writer.committed == 2
+    assert writer.committed == 3
     assert snapshots["events"].files == ()
-    assert found(writer) == {"committed": 2, "events": [], "rejected": [1], "object_changes": []}
+    rows = {"events": [], "rejected": [1], "object_changes": [], "external_id_changes": [2]}
+    assert found(writer) == {"committed": 3, **rows}
     assert writer.snapshots()[0] > ticket
 
 

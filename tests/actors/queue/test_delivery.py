@@ -24,7 +24,7 @@ from destinations.http import Http
 from destinations.registry import validate
 from destinations.webhook.send import WebhookSender
 from segment_do.errors import CorruptData, InvalidRequest, StorageFailed
-from segment_do.events.record import OBJECT, REJECTED
+from segment_do.events.record import EXTERNAL_ID, OBJECT, REJECTED
 from segment_do.settings import DeliverySettings
 from tests.actors.queue.rig import ManualClock, MemoryLog, config, record, records, settings, settle_down, until
 from tests.destinations.receiver import HANG, RESET, Answer, Got, Receiver, Reply
@@ -158,15 +158,16 @@ async def test_body_is_the_whole_event(bench: Bench) -> None:
 
 
 async def test_only_its_source_and_nothing_rejected(bench: Bench) -> None:
-    """Events of other sources, events that were set aside, and objects pass by; the cursor passes them too."""
+    """Events of other sources, what was set aside, objects and changes of external ids pass by; the cursor passes them too."""
     bench.log.append([*records(1, 2, source_id="s1"), *records(3, source_id="s2"), *records(4, type=REJECTED)])
     bench.log.append([*records(7, source_id="s1", type=OBJECT), *records(5, source_id="s2")])
     bench.log.append(records(6, source_id="s1"))
+    bench.log.append(records(8, 9, source_id="s1", type=EXTERNAL_ID))
     mine = bench.start(source_id="s1")
     await until(lambda: mine.status()["lag"] == 0)
     assert sorted(bench.receiver.ids) == ["m1", "m2", "m6"]
     await bench.stop(mine)
-    assert (await bench.ledger.cursors())["d1"] == 7
+    assert (await bench.ledger.cursors())["d1"] == 9
     await bench.ledger.ensure_cursor("d2", 0)
     everything = bench.start(destination="d2")
     await until(lambda: everything.status()["lag"] == 0)
