@@ -177,14 +177,19 @@ def test_killed_at_any_step_nothing_is_lost(tmp_path: Path) -> None:
     assert all(run["killed"] for run in runs[1:])
     for run in runs:
         result = run["result"]
-        assert result["left"] == {"committed": 12, "rejected": [], "object_changes": [], "events": list(range(12))}, (
-            run["step"]
-        )
+        assert result["left"] == {
+            "committed": 12,
+            "rejected": [],
+            "object_changes": [],
+            "external_id_changes": [],
+            "events": list(range(12)),
+        }, run["step"]
         after = {
             "committed": 20,
             "rejected": [13, 16, 19],
             "object_changes": [],
-            "events": [n for n in range(20) if n not in (13, 16, 19)],
+            "external_id_changes": [14, 17],
+            "events": [n for n in range(20) if n < 12 or n % 3 == 0],
         }
         assert result["went_on"] == after
         assert result["maintained"] == after
