@@ -13,18 +13,19 @@ from actors.calls import Actors
 from actors.control.actor import make_control
 from actors.control.model import Source
 from actors.identity.actor import make_identity
+from actors.ingress.identity_api import shown_profile
 from actors.ingress.keys import KeySet
 from actors.naming import CONTROL, QUEUE, WAREHOUSE, identity_actor
 from actors.queue.actor import make_queue
 from actors.warehouse.actor import make_warehouse
 from destinations import registry
 from destinations.base import Destination, DestinationConfig
-from segment_do.errors import NotFound, NotReady, SegmentDoError
+from segment_do.errors import InvalidRequest, NotReady, SegmentDoError
 from segment_do.events.record import NOT_EVENTS, decode_pack
 from segment_do.events.timestamps import iso
 from segment_do.events.whole import whole_event
-from segment_do.identity import Profile
 from segment_do.oauth import App
+from segment_do.profile_api import EventsWanted, ProfileToken
 from segment_do.settings import Settings
 from segment_do.version import __version__
 from segment_do.webhooks import WebhookConfig
@@ -33,6 +34,8 @@ __all__ = ["ActorPlatform"]
 
 _TAIL_BYTES = 256 * 1024
 _CALL_SECONDS = 30.0
+_REPLAYS = frozenset({"set_rules", "propose_rules"})
+_REPLAY_SECONDS = 600.0  # every profile of the graph is made anew
 
 
 class Doorway(Protocol):
@@ -72,11 +75,11 @@ class ActorPlatform:
         return self._door.metrics()
 
     async def key_set(self, since: int) -> KeySet:
-        """Sources and OAuth apps, as a long poll."""
-        version, sources, apps = await self.actors.call(
+        """Sources, OAuth apps and profile tokens, as a long poll."""
+        version, sources, apps, profile_tokens = await self.actors.call(
             CONTROL, "key_set", since, 0.0 if since < 0 else 20.0, timeout_seconds=_CALL_SECONDS
         )
-        return KeySet(version, sources, apps)
+        return KeySet(version, sources, apps, profile_tokens)
 
     async def status(self) -> dict[str, Any]:
         """Everything that is known about the parts; a part that does not answer is told as such."""
@@ -154,6 +157,20 @@ class ActorPlatform:
         """See the control store."""
         await self._control("delete_oauth_app", source_id, app_id)
 
+    async def profile_tokens(self, identity: str) -> list[ProfileToken]:
+        """See the control store."""
+        tokens: list[ProfileToken] = await self._control("profile_tokens", identity)
+        return tokens
+
+    async def create_profile_token(self, identity: str, name: str) -> tuple[ProfileToken, str]:
+        """See the control store."""
+        made: tuple[ProfileToken, str] = await self._control("create_profile_token", identity, name)
+        return made
+
+    async def revoke_profile_token(self, identity: str, token_id: str) -> None:
+        """See the control store."""
+        await self._control("revoke_profile_token", identity, token_id)
+
     async def redeem(self, app_id: str, jti: str, expires_at: float) -> None:
         """Use a client assertion up, for all replicas. See ``segment_do.oauth``."""
         await self._control("redeem", app_id, jti, expires_at)
@@ -216,6 +233,13 @@ class ActorPlatform:
         answer: dict[str, Any] = await self.actors.call(WAREHOUSE, "sql", sql)
         return {**answer, "elapsedMs": round((time.perf_counter() - begun) * 1000, 1)}
 
+    async def profile_events(self, wanted: EventsWanted) -> list[list[Any]]:
+        """A page of a profile's events, rows of :data:`segment_do.profile_api.events.COLUMNS`."""
+        rows: list[list[Any]] = await self.actors.call(
+            WAREHOUSE, "profile_events", msgspec.msgpack.encode(wanted), timeout_seconds=_CALL_SECONDS
+        )
+        return rows
+
     async def rejected(self, limit: int) -> list[dict[str, Any]]:
         """Events set aside, newest first."""
         rejected: list[dict[str, Any]] = await self.actors.call(WAREHOUSE, "rejected", limit)
@@ -238,26 +262,25 @@ class ActorPlatform:
             told |= {"offset": offset, "sourceId": source_id, "identity": identity, "profileId": profile_id}
         return told
 
+    async def ask(self, identity: str, question: str, arguments: dict[str, Any]) -> Any:
+        """Ask an identity's graph; see :mod:`segment_do.identity.questions`."""
+        try:
+            asked = msgspec.msgpack.encode(arguments)
+        except UnicodeEncodeError:
+            raise InvalidRequest("An id holds what is no Unicode text.", code="invalid_id") from None
+        seconds = _REPLAY_SECONDS if question in _REPLAYS else _CALL_SECONDS
+        told: bytes = await self.actors.call(
+            self.name_for(identity), "ask", identity, question, asked, timeout_seconds=seconds
+        )
+        return msgspec.msgpack.decode(told)
+
     async def profile(self, identity: str, kind: str, value: str) -> dict[str, Any]:
-        """One profile.
+        """One profile, by one of its ids.
 
         Raises:
             NotFound: the id was never seen.
         """
-        data: bytes | None = await self.actors.call(
-            self.name_for(identity), "profile", identity, kind, value, timeout_seconds=_CALL_SECONDS
-        )
-        if data is None:
-            raise NotFound("Profile was not found.")
-        found = msgspec.msgpack.decode(data, type=Profile)
-        return {
-            "profileId": found.profile_id,
-            "externalIds": [{"type": one.kind, "id": one.value} for one in found.external_ids],
-            "traits": {name: msgspec.Raw(text.encode()) for name, text in found.traits.items()},
-            "groups": found.groups,
-            "firstSeen": iso(found.first_seen),
-            "lastSeen": iso(found.last_seen),
-        }
+        return shown_profile(await self.ask(identity, "profile", {"id": f"{kind}:{value}"}))
 
     async def tail(self, source: str | None, identity: str | None, after: int | None) -> AsyncIterator[bytes]:
         """Live events as server-sent events, from now on or after an offset; a comment every few seconds keeps the

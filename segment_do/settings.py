@@ -165,6 +165,18 @@ class IdentitySettings(_Section):
     outbox_max_bytes: Positive = Field(
         256 * 2**20, description="Outbox the queue has not taken yet, bytes; at the bound the journal waits."
     )
+    rules_file: Path | None = Field(
+        None,
+        description="YAML or JSON file with the rules by which ids are joined: one set, or `default` and `identities` by name; empty = Segment's own rules.",
+    )
+
+
+class ProfileSettings(_Section):
+    """The Profile API, see docs/profile-api.md."""
+
+    requests_per_second: Positive = Field(
+        100, description="Profile API requests of one space that a replica answers in a second; more are answered 429."
+    )
 
 
 class QueueSettings(_Section):
@@ -242,6 +254,7 @@ class Settings(BaseSettings):
     journal: JournalSettings = JournalSettings()
     bulk: BulkSettings = BulkSettings()
     identity: IdentitySettings = IdentitySettings()
+    profiles: ProfileSettings = ProfileSettings()
     queue: QueueSettings = QueueSettings()
     delivery: DeliverySettings = DeliverySettings()
     warehouse: WarehouseSettings = WarehouseSettings()
@@ -295,10 +308,17 @@ def load_settings(**given: Any) -> Settings:
             raise SettingsError(f"The settings file {path} must hold a mapping of settings.")
         from_file = loaded or {}
     try:
-        return Settings(**{**given, **from_file})
+        settings = Settings(**{**given, **from_file})
     except ValidationError as error:
         first = error.errors()[0]
         name = ".".join(str(part) for part in first["loc"])
         raise SettingsError(
             f"The setting {name} cannot be used: {first['msg']}.", hint="docs/settings.md lists all settings."
         ) from error
+    if settings.identity.rules_file is not None:  # said now, not by an actor that cannot start
+        from segment_do.identity.rules_file import (
+            read_rules_file,
+        )  # here: few programs that read settings need the graph
+
+        read_rules_file(settings.identity.rules_file)
+    return settings

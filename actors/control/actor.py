@@ -13,6 +13,7 @@ from actors.logs import configure_logs
 from actors.naming import CONTROL, NAMESPACE
 from actors.process import freeze_imports
 from segment_do.oauth import App, Redemptions
+from segment_do.profile_api import ProfileToken
 from segment_do.settings import Settings
 from segment_do.webhooks import WebhookConfig
 
@@ -32,10 +33,11 @@ class ControlActor:
         self._redemptions = Redemptions(settings.oauth.tokens_per_minute)
         freeze_imports()
 
-    async def key_set(self, since: int, wait_seconds: float) -> tuple[int, list[Source], list[App]]:
-        """All sources and OAuth apps once the store is newer than ``since``; a long poll."""
+    async def key_set(self, since: int, wait_seconds: float) -> tuple[int, list[Source], list[App], list[ProfileToken]]:
+        """All sources, OAuth apps and profile tokens once the store is newer than ``since``; a long poll."""
         version = await self._store.wait_newer(since, wait_seconds)
-        return version, await self._store.sources(), await self._store.oauth.all()
+        store = self._store
+        return version, await store.sources(), await store.oauth.all(), await store.profile_tokens.all()
 
     async def destinations(self, since: int, wait_seconds: float) -> tuple[int, bytes]:
         """All destinations (msgpack) once the store is newer than ``since``; a long poll."""
@@ -89,6 +91,18 @@ class ControlActor:
     async def redeem(self, app_id: str, jti: str, expires_at: float) -> None:
         """Use a client assertion up, for all replicas."""
         self._redemptions.redeem(app_id, jti, expires_at, time.time())
+
+    async def profile_tokens(self, identity: str) -> list[ProfileToken]:
+        """See the store."""
+        return await self._store.profile_tokens.all(identity)
+
+    async def create_profile_token(self, identity: str, name: str) -> tuple[ProfileToken, str]:
+        """See the store."""
+        return await self._store.create_profile_token(identity, name)
+
+    async def revoke_profile_token(self, identity: str, token_id: str) -> None:
+        """See the store."""
+        await self._store.profile_tokens.revoke(identity, token_id)
 
     async def add_destination(
         self, kind: str, source_id: str | None, name: str | None, settings: dict[str, Any]

@@ -1,4 +1,4 @@
-"""The control store: sources, write keys, OAuth apps, destinations, in one small SQLite file with one owner.
+"""The control store: sources, write keys, OAuth apps, profile tokens, destinations, in one small SQLite file with one owner.
 
 Every change is one synced transaction and raises ``version``; followers wait for a version above the one they know.
 """
@@ -18,9 +18,12 @@ import msgspec
 from actors.control.model import Source, slug
 from actors.control.oauth import SCHEMA as OAUTH_SCHEMA
 from actors.control.oauth import OAuthApps, Statement
+from actors.control.profile_tokens import SCHEMA as PROFILE_TOKENS_SCHEMA
+from actors.control.profile_tokens import ProfileTokens
 from destinations.base import DestinationConfig
 from segment_do.errors import Conflict, InvalidRequest, NotFound
 from segment_do.oauth import App
+from segment_do.profile_api import ProfileToken
 from segment_do.webhooks import WebhookConfig
 
 __all__ = ["ControlStore"]
@@ -57,6 +60,7 @@ class ControlStore:
         self._changed = asyncio.Event()
         self._writing = asyncio.Lock()
         self.oauth = OAuthApps(database, self._writing, self._change, _now)
+        self.profile_tokens = ProfileTokens(database, self._writing, self._change, _now)
 
     @classmethod
     async def open(cls, path: Path) -> ControlStore:
@@ -67,7 +71,7 @@ class ControlStore:
         await database.execute("PRAGMA synchronous = FULL")
         await database.execute("PRAGMA locking_mode = EXCLUSIVE")
         await database.execute("PRAGMA foreign_keys = ON")
-        await database.executescript(_SCHEMA + OAUTH_SCHEMA)
+        await database.executescript(_SCHEMA + OAUTH_SCHEMA + PROFILE_TOKENS_SCHEMA)
         rows = list(await database.execute_fetchall("SELECT version FROM meta"))
         return cls(database, rows[0][0])
 
@@ -193,6 +197,14 @@ class ControlStore:
         """
         await self.source(source_id)
         return await self.oauth.create(source_id, _usable("name", name), pem, kid)
+
+    async def create_profile_token(self, identity: str, name: str) -> tuple[ProfileToken, str]:
+        """A new token of the Profile API for an identity, and its secret, which is kept nowhere.
+
+        Raises:
+            InvalidRequest: a name or identity that cannot be used, or too many tokens.
+        """
+        return await self.profile_tokens.create(_usable("identity", identity), _usable("name", name))
 
     async def destinations(self) -> list[DestinationConfig]:
         """All destinations with their settings, secrets included."""

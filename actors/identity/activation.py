@@ -22,9 +22,10 @@ from typing import Any, Final, TypeVar
 import structlog
 
 from actors.queue.log import Entry
-from segment_do.errors import Busy, OwnershipLost, SegmentDoError, StorageFailed
+from segment_do.errors import Busy, CorruptData, OwnershipLost, SegmentDoError, StorageFailed
 from segment_do.home import write_durably
-from segment_do.identity import Graph, Profile
+from segment_do.identity import DEFAULT_RULES, Graph, Rules
+from segment_do.identity.questions import CHANGES, answer
 from segment_do.settings import IdentitySettings
 
 __all__ = ["Activation", "HandOver", "unfinished"]
@@ -56,6 +57,7 @@ class Activation:
         threads: ThreadPoolExecutor,
         clock: Callable[[], int],
         monotonic: Callable[[], float],
+        rules: Rules,
     ) -> None:
         self._folder = folder
         self.identity = identity
@@ -65,6 +67,7 @@ class Activation:
         self._threads = threads
         self._clock = clock
         self._monotonic = monotonic
+        self._rules = rules
         self._turn = asyncio.Lock()
         self._waiting: list[tuple[bytes, int, asyncio.Future[None]]] = []
         self._applying: asyncio.Task[None] | None = None
@@ -88,15 +91,16 @@ class Activation:
         threads: ThreadPoolExecutor,
         clock: Callable[[], int] = lambda: time.time_ns() // 1000,
         monotonic: Callable[[], float] = time.monotonic,
+        rules: Rules = DEFAULT_RULES,
     ) -> Activation:
-        """Open the identity's file, and go on with what its outbox still holds.
+        """Open the identity's file, and go on with what its outbox still holds. ``rules`` hold unless it has its own.
 
         Raises:
             OwnershipLost: another activation has it.
             StorageFailed, CorruptData: the file cannot be used.
         """
         graph = await asyncio.get_running_loop().run_in_executor(
-            threads, partial(Graph.open, folder, identity, dedupe_days=settings.dedupe_days, clock=clock)
+            threads, partial(Graph.open, folder, identity, dedupe_days=settings.dedupe_days, clock=clock, rules=rules)
         )
         try:
             if not (folder / _MARK).exists():
@@ -104,7 +108,7 @@ class Activation:
         except OSError as error:
             graph.close()  # or its lock would keep everyone out, ourselves included
             raise StorageFailed(f"The disk refused a mark for identity {identity!r}: {error.strerror}.") from error
-        return cls(folder, identity, graph, settings, hand_over, threads, clock, monotonic)
+        return cls(folder, identity, graph, settings, hand_over, threads, clock, monotonic, rules)
 
     @property
     def idle(self) -> bool:
@@ -130,10 +134,28 @@ class Activation:
             self._applying = asyncio.create_task(self._apply_waiting())
         await future
 
-    async def profile(self, kind: str, value: str) -> Profile | None:
-        """The profile that an external id belongs to, as last committed."""
+    async def ask(self, question: str, arguments: dict[str, Any]) -> Any:
+        """Ask the graph, as last committed; see :mod:`segment_do.identity.questions`. What changes is handed over like events.
+
+        Raises:
+            OwnershipLost: another activation owns the file; this one is closed.
+            SegmentDoError: what the question raises.
+        """
+        if self.closed:
+            raise OwnershipLost(f"This activation of {self.identity!r} is closed.")
         self.used_at = self._monotonic()
-        return await self._on_thread(partial(self._graph.profile, kind, value))
+        asked = self._on_thread(partial(answer, self._graph, question, arguments, self._rules))
+        try:
+            # Shielded: a caller that goes away must not give the turn to somebody else while the thread still works.
+            told = await asyncio.shield(asked)
+        except (StorageFailed, OwnershipLost, CorruptData) as error:
+            if question in CHANGES:  # as for events: what the file holds is read afresh by the next activation
+                self.closed = True
+                self._fail(error)
+            raise
+        if question in CHANGES:
+            self._pump_soon()
+        return told
 
     async def maintain(self) -> None:
         """Bounded housekeeping; the owner calls it now and then."""

@@ -47,10 +47,10 @@ class IdentityActor:
 
         await self._household.apply(decode_batches(data))
 
-    async def profile(self, identity: str, kind: str, value: str) -> bytes | None:
-        """A profile as msgpack; None where the id was never seen."""
-        found = await self._household.profile(identity, kind, value)
-        return None if found is None else msgspec.msgpack.encode(found)
+    async def ask(self, identity: str, question: str, arguments: bytes) -> bytes:
+        """Ask an identity's graph; arguments and answer as msgpack. See the household."""
+        told = await self._household.ask(identity, question, msgspec.msgpack.decode(arguments))
+        return msgspec.msgpack.encode(told)
 
     async def status(self) -> list[dict[str, Any]]:
         """The identities that are awake here."""

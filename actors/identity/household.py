@@ -15,8 +15,8 @@ import structlog
 
 from actors.identity.activation import Activation, HandOver, unfinished
 from actors.ingress.dispatcher import Batch
-from segment_do.errors import NotReady, OwnershipLost, SegmentDoError
-from segment_do.identity import Profile
+from segment_do.errors import NotFound, NotReady, OwnershipLost, SegmentDoError
+from segment_do.identity import read_rules_file
 from segment_do.settings import Settings
 
 __all__ = ["Household"]
@@ -40,6 +40,7 @@ class Household:
             1 if settings.identity.placement == "dedicated" else _THREADS, thread_name_prefix="graph"
         )
         self._begun_at = clock()
+        self._rules = read_rules_file(settings.identity.rules_file)
 
     @property
     def empty(self) -> bool:
@@ -63,11 +64,26 @@ class Household:
             if isinstance(outcome, BaseException):
                 raise outcome
 
-    async def profile(self, identity: str, kind: str, value: str) -> Profile | None:
-        """The profile of an external id, as last committed."""
+    async def ask(self, identity: str, question: str, arguments: dict[str, Any]) -> Any:
+        """Ask an identity's graph; see :mod:`segment_do.identity.questions`. One that was never seen makes no files.
+
+        Raises:
+            NotFound: no event came for this identity yet.
+            NotReady: it is still held by another activation.
+            SegmentDoError: what the question raises.
+        """
+        self._begun_at = self._clock()
         if identity not in self._awake and not self._settings.paths.identity(identity).exists():
-            return None
-        return await (await self._activation(identity)).profile(kind, value)
+            raise NotFound(
+                "Profile was not found." if question == "profile" else f"No event came for {identity!r} yet."
+            )
+        activation = await self._activation(identity)
+        try:
+            return await activation.ask(question, arguments)
+        except OwnershipLost as error:
+            if self._awake.get(identity) is activation:
+                await self._sleep(identity)
+            raise NotReady(f"Identity {identity!r} is changing hands.", retry_after=1) from error
 
     def status(self) -> list[dict[str, Any]]:
         """Those awake."""
@@ -139,6 +155,7 @@ class Household:
             self._hand_over,
             self._threads,
             monotonic=self._clock,
+            rules=self._rules.of(identity),
         )
         self._awake[identity] = activation
         return activation

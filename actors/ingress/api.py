@@ -20,7 +20,9 @@ from starlette.exceptions import HTTPException
 
 from actors.control.model import Source
 from actors.ingress.answers import error_body, status_of
+from actors.ingress.identity_api import IdentityPlatform, add_identity_paths, shown_profile
 from actors.ingress.oauth_api import OAuthPlatform, add_oauth_paths
+from actors.ingress.profile_token_api import ProfileTokenPlatform, add_profile_token_paths
 from actors.ingress.webhook_api import WebhookPlatform, add_webhook_paths
 from segment_do.errors import Busy, InvalidRequest, NotFound, NotReady, SegmentDoError, Unauthorized, Unavailable
 from segment_do.version import __version__
@@ -28,7 +30,7 @@ from segment_do.version import __version__
 __all__ = ["Platform", "control_api"]
 
 
-class Platform(OAuthPlatform, WebhookPlatform, Protocol):
+class Platform(OAuthPlatform, WebhookPlatform, IdentityPlatform, ProfileTokenPlatform, Protocol):
     """What stands behind the API. The real one calls actors; see ``actors/platform.py``."""
 
     async def ready(self) -> None:
@@ -146,6 +148,8 @@ def control_api(platform: Platform, token: str) -> FastAPI:
 
     add_oauth_paths(api, platform, guarded)
     add_webhook_paths(api, platform, guarded)
+    add_identity_paths(api, platform, guarded)
+    add_profile_token_paths(api, platform, guarded)
 
     @api.get("/api/destinations", dependencies=guarded)
     async def destinations() -> dict[str, Any]:
@@ -192,10 +196,7 @@ def control_api(platform: Platform, token: str) -> FastAPI:
 
     @api.get("/api/profiles/{identity}/{external_id:path}", dependencies=guarded)
     async def profile(identity: str, external_id: Annotated[str, Path()]) -> Response:
-        kind, colon, value = external_id.partition(":")
-        if not colon:
-            raise InvalidRequest("A profile is named by one of its ids, as in user_id:u1.")
-        return _json(await platform.profile(identity, kind, value))
+        return _json(shown_profile(await platform.ask(identity, "profile", {"id": external_id})))
 
     @api.get("/api/tail", dependencies=guarded)
     async def tail(request: Request, source: str | None = None, identity: str | None = None) -> StreamingResponse:

@@ -19,6 +19,7 @@ import structlog
 from actors.control.model import Source
 from segment_do.errors import Unavailable
 from segment_do.oauth import App
+from segment_do.profile_api.token import ProfileToken, opens
 
 __all__ = ["KeySet", "Keys", "basic_key"]
 
@@ -29,11 +30,12 @@ _AGAIN_SECONDS = 0.5
 
 
 class KeySet(NamedTuple):
-    """All sources and OAuth apps at one version of the control store."""
+    """All sources, OAuth apps and tokens of the Profile API at one version of the control store."""
 
     version: int
     sources: list[Source]
     apps: Sequence[App] = ()
+    profile_tokens: Sequence[ProfileToken] = ()
 
 
 class Keys:
@@ -55,6 +57,7 @@ class Keys:
         self._by_header: dict[bytes, Source] = {}
         self._by_id: dict[str, Source] = {}
         self._apps: dict[str, App] = {}
+        self._profile_tokens: dict[str, list[ProfileToken]] = {}
         self._version = -1
         self._refreshed_at = -1e9
         self._refreshing: asyncio.Task[None] | None = None
@@ -121,6 +124,17 @@ class Keys:
             app = self._apps.get(app_id)
         return app
 
+    async def opens(self, space: str, token: str) -> bool:
+        """Whether it is a token of the Profile API for this identity, asking the control actor before saying no.
+
+        Raises:
+            Unavailable: it is not known here and the control actor cannot be reached.
+        """
+        if opens(token, self._profile_tokens.get(space, ())):
+            return True
+        await self._refresh()
+        return opens(token, self._profile_tokens.get(space, ()))
+
     async def follow(self) -> None:
         """Keep the copy up to date until cancelled."""
         while True:
@@ -158,6 +172,9 @@ class Keys:
         self._by_header = {}
         self._by_id = {source.id: source for source in found.sources}
         self._apps = {app.id: app for app in found.apps}
+        self._profile_tokens = {}
+        for token in found.profile_tokens:
+            self._profile_tokens.setdefault(token.identity, []).append(token)
 
 
 def basic_key(header: bytes) -> str | None:

@@ -28,6 +28,7 @@ from actors.ingress.keys import Keys, KeySet
 from actors.ingress.listener import serve
 from actors.ingress.metrics import metrics_text
 from actors.ingress.port import open_socket
+from actors.ingress.profile_app import ProfileApp
 from actors.ingress.token import TokenEndpoint
 from actors.ingress.tracking_app import TrackingApp
 from actors.ingress.webhooks import WebhookApp
@@ -75,7 +76,8 @@ class Replica:
         self.bulk, self.ingest = self._bulk(api)
         self.tokens = TokenEndpoint(settings, self.keys, secret, platform.redeem, self.bulk)
         self.webhooks = WebhookApp(settings.ingress, self.door, self.keys, bearers, self.tokens)
-        self.app: Cdn | Demo = Cdn(settings.browser, self.keys, TrackingApp(settings.ingress, self.door, self.webhooks))
+        profiles = ProfileApp(settings, self.keys, platform, self.webhooks)
+        self.app: Cdn | Demo = Cdn(settings.browser, self.keys, TrackingApp(settings.ingress, self.door, profiles))
         if settings.demo_served:
             self.app = Demo(settings.browser, platform, self._stop, self.app)
 

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import ray
 
 from actors.calls import Actors
@@ -13,6 +14,7 @@ from actors.logs import configure_logs
 from actors.naming import NAMESPACE, QUEUE, WAREHOUSE
 from actors.process import freeze_imports, give_way
 from actors.queue.actor import make_queue
+from segment_do.profile_api import EventsWanted
 from segment_do.settings import Settings
 
 if TYPE_CHECKING:
@@ -59,6 +61,10 @@ class WarehouseActor:
     async def sql(self, sql: str) -> dict[str, Any]:
         """Run one query."""
         return await self._consumer.sql(sql)
+
+    async def profile_events(self, wanted: bytes) -> list[list[Any]]:
+        """A page of a profile's events, see ``warehouse.profile_events``."""
+        return await self._consumer.profile_events(msgspec.msgpack.decode(wanted, type=EventsWanted))
 
     async def rejected(self, limit: int) -> list[dict[str, Any]]:
         """Events set aside."""

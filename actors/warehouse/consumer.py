@@ -16,8 +16,10 @@ import structlog
 
 from actors.queue.frame import Frame
 from segment_do.errors import SegmentDoError
+from segment_do.profile_api import EventsWanted
 from segment_do.settings import WarehouseSettings
 from warehouse import WarehouseStore
+from warehouse.profile_events import profile_events_sql
 
 __all__ = ["Consumer", "LogClient"]
 
@@ -79,6 +81,15 @@ class Consumer:
         """
         await self._catch_up()
         return await self._store.sql(sql)
+
+    async def profile_events(self, wanted: EventsWanted) -> list[list[Any]]:
+        """A page of a profile's events, one more than is shown.
+
+        Raises:
+            QueryRefused, QueryTimedOut: see the engine.
+        """
+        rows: list[list[Any]] = (await self.sql(profile_events_sql(wanted)))["rows"]
+        return rows
 
     async def rejected(self, limit: int) -> list[dict[str, Any]]:
         """Events set aside, newest first."""

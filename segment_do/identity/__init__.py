@@ -1,14 +1,17 @@
 """The identity graph: deduplicate, resolve, keep traits, hand on. Plain Python over SQLite, one folder an identity."""
 
+from segment_do.identity.about import MAX_LINKS, Trait
 from segment_do.identity.explanation import Edge, Step
 from segment_do.identity.graph import Applied, Graph, Proposal
 from segment_do.identity.outbox import OutboxEntry
 from segment_do.identity.profile import ExternalId, Profile, profile_id
 from segment_do.identity.revision import AuditLine
 from segment_do.identity.rules import DEFAULT_RULES, IdType, Rules, read_rules
+from segment_do.identity.rules_file import RulesFile, read_rules_file
 
 __all__ = [
     "DEFAULT_RULES",
+    "MAX_LINKS",
     "Applied",
     "AuditLine",
     "Edge",
@@ -19,7 +22,10 @@ __all__ = [
     "Profile",
     "Proposal",
     "Rules",
+    "RulesFile",
     "Step",
+    "Trait",
     "profile_id",
     "read_rules",
+    "read_rules_file",
 ]

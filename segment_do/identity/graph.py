@@ -22,6 +22,7 @@ import msgspec
 from segment_do.errors import CorruptData, InvalidRequest, NotFound, SegmentDoError, StorageFailed
 from segment_do.events.record import Record, decode_pack, encode_record
 from segment_do.home import sync_directory
+from segment_do.identity.about import Trait, links, profile_id_at, trait_details
 from segment_do.identity.database import Database
 from segment_do.identity.decision import Id
 from segment_do.identity.explanation import Edge, Step, history, why
@@ -29,7 +30,15 @@ from segment_do.identity.ids import Node
 from segment_do.identity.outbox import Outbox, OutboxEntry
 from segment_do.identity.ownership import FolderLock
 from segment_do.identity.persistent import find_persistent
-from segment_do.identity.profile import Profile, count_profiles, profile_nodes, profile_of, profile_root, read_profile
+from segment_do.identity.profile import (
+    ExternalId,
+    Profile,
+    count_profiles,
+    profile_nodes,
+    profile_of,
+    profile_root,
+    read_profile,
+)
 from segment_do.identity.resolution import Resolution
 from segment_do.identity.revision import AuditLine, audit, bonds_across, cut, join_by_hand, read_audit
 from segment_do.identity.rules import DEFAULT_RULES, Rules, own_rules
@@ -220,6 +229,54 @@ class Graph:
             node = find_persistent(connection, profile_id)
             return None if node is None else profile_of(connection, node)
 
+    def find(self, named: Id | str) -> Profile | None:
+        """The profile of an external id, (type, value), or of a profile id.
+
+        Raises:
+            StorageFailed, CorruptData, OwnershipLost.
+        """
+        return self.profile_by_id(named) if isinstance(named, str) else self.profile(*named)
+
+    def traits(self, named: Id | str) -> dict[str, Trait] | None:
+        """The traits of a profile with where each is from; None where nobody has that id.
+
+        Raises:
+            StorageFailed, CorruptData, OwnershipLost.
+        """
+        with self._database.reading() as connection:
+            node = self._number(connection, named)
+            return None if node is None else trait_details(connection, node)
+
+    def links(self, named: Id | str) -> list[list[ExternalId]] | None:
+        """The ids of each account of a person, or of each person of an account, at most
+        :data:`~segment_do.identity.about.MAX_LINKS`; None where nobody has that id.
+
+        Raises:
+            StorageFailed, CorruptData, OwnershipLost.
+        """
+        with self._database.reading() as connection:
+            node = self._number(connection, named)
+            return None if node is None else links(connection, node)
+
+    def profile_id_of(self, kind: str, value: str) -> str | None:
+        """The id alone of the profile of an external id.
+
+        Raises:
+            StorageFailed, CorruptData, OwnershipLost.
+        """
+        with self._database.reading() as connection:
+            node = self._number(connection, (kind, value))
+            return None if node is None else profile_id_at(connection, node)
+
+    def own_rules(self) -> Rules | None:
+        """The rules that this graph was given with :meth:`set_rules`; None where those of the settings hold.
+
+        Raises:
+            StorageFailed, CorruptData, OwnershipLost.
+        """
+        with self._database.reading() as connection:
+            return own_rules(connection)
+
     def why(self, one: Id, other: Id) -> list[Edge] | None:
         """The shortest chain of events that makes two ids, (type, value), one profile; None where they are not one.
 
@@ -370,6 +427,12 @@ class Graph:
                 self._database.close()
             finally:
                 self._lock.release()
+
+    def _number(self, connection: sqlite3.Connection, named: Id | str) -> int | None:
+        if isinstance(named, str):
+            return find_persistent(connection, named)
+        found = self._resolution.node(*named)
+        return None if found is None else found.node
 
     def _node(self, given: Id) -> Node:
         found = self._resolution.node(*given)

@@ -12,7 +12,7 @@ from actors.identity.activation import unfinished
 from actors.identity.household import Household
 from actors.naming import identity_actor
 from actors.queue.log import Entry
-from segment_do.errors import Busy, NotReady, StorageFailed
+from segment_do.errors import Busy, InvalidRequest, NotFound, NotReady, StorageFailed
 from segment_do.events.record import Record, decode_pack, encode_pack
 from segment_do.identity import Graph
 from segment_do.settings import IdentitySettings, Settings
@@ -151,11 +151,39 @@ async def test_a_profile_is_read_as_committed(tmp_path: Path, queue: Queue) -> N
     """Reading a profile wakes its identity; an identity that never was is not made by asking."""
     household = Household(settings(tmp_path), queue)
     await household.apply([("tom", *pack("a", user="ada"))])
-    profile = await household.profile("tom", "user_id", "ada")
-    assert profile is not None
-    assert [one.value for one in profile.external_ids] == ["ada"]
-    assert await household.profile("nobody", "user_id", "ada") is None
+    profile = await household.ask("tom", "profile", {"id": "user_id:ada"})
+    assert [one["id"] for one in profile["externalIds"]] == ["ada"]
+    for question, arguments in (("profile", {"id": "user_id:ada"}), ("merge", {"ids": ["a:b", "c:d"], "by": "test"})):
+        with pytest.raises(NotFound):
+            await household.ask("nobody", question, arguments)
     assert not (tmp_path / "identities" / "nobody").exists()
+    await household.close()
+
+
+async def test_a_change_by_hand_is_handed_over(tmp_path: Path, queue: Queue) -> None:
+    """What became of ids reaches the queue without waiting for an event; nothing but what is on the list can be asked."""
+    household = Household(settings(tmp_path), queue)
+    await household.apply([("tom", *pack("a", user="ada")), ("tom", *pack("b", user="bob"))])
+    await queue.has(2)
+    merged = await household.ask("tom", "merge", {"ids": ["user_id:ada", "user_id:bob"], "by": "test"})
+    assert merged["profileId"] == (await household.ask("tom", "profile", {"id": "user_id:bob"}))["profileId"]
+    assert len(await queue.has(3)) == 3
+    with pytest.raises(InvalidRequest):
+        await household.ask("tom", "close", {})
+    await household.close()
+
+
+async def test_rules_come_from_the_file(tmp_path: Path, queue: Queue) -> None:
+    """Each identity has the set of its name, or else the default."""
+    file = tmp_path / "rules.yaml"
+    file.write_text("default: {alias: merge}\nidentities: {tom: {types: {email: {limit: 1}}}}\n")
+    household = Household(settings(tmp_path, rules_file=file), queue)
+    await household.apply([("tom", *pack("a")), ("ralph", *pack("a"))])
+    assert await household.ask("ralph", "rules", {}) == {"rules": {"alias": "merge"}, "own": False}
+    assert (await household.ask("tom", "rules", {}))["rules"] == {"types": {"email": {"limit": 1}}}
+    given = {"rules": {"order": "arrival"}, "by": "test"}
+    assert await household.ask("ralph", "set_rules", given) == {"rules": {"order": "arrival"}, "own": True}
+    assert (await household.ask("ralph", "set_rules", {**given, "rules": None}))["rules"] == {"alias": "merge"}
     await household.close()
 
 

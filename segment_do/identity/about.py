@@ -1,0 +1,71 @@
+"""What a profile's readers ask for beside the profile itself: where each trait came from, and which profiles it is linked to."""
+
+from __future__ import annotations
+
+import sqlite3
+from dataclasses import dataclass
+from typing import Final
+
+from segment_do.identity.profile import ExternalId, profile_id, profile_nodes, profile_of, profile_root
+
+__all__ = ["MAX_LINKS", "Trait", "links", "profile_id_at", "trait_details"]
+
+MAX_LINKS: Final = 20
+"""Linked profiles told of one (Segment's own bound)."""
+_READ_LINKS: Final = 1_000
+"""Memberships looked at to find them: several ids may be one profile."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trait:
+    """One trait of a profile, and the event that it is from."""
+
+    value: str
+    """JSON text, as it was sent."""
+    source: str
+    timestamp: int
+    """Microseconds since the epoch."""
+    message_id: str
+
+
+def trait_details(connection: sqlite3.Connection, node: int) -> dict[str, Trait]:
+    """The traits of a node's profile, by name in alphabetical order: the same values that the profile has."""
+    newest: dict[str, tuple[int, str, str, str]] = {}
+    for each in profile_nodes(connection, profile_root(connection, node)):
+        for name, *written in connection.execute(
+            "SELECT name, timestamp, message_id, value, source FROM trait WHERE node = ?", (each,)
+        ):
+            if name not in newest or tuple(written) > newest[name]:
+                newest[name] = (written[0], written[1], written[2], written[3])
+    return {
+        name: Trait(value, source, timestamp, message_id)
+        for name, (timestamp, message_id, value, source) in sorted(newest.items())
+    }
+
+
+def links(connection: sqlite3.Connection, node: int) -> list[list[ExternalId]]:
+    """The accounts of a person, or the people of an account: the ids of each, those linked first seen first."""
+    found: dict[int, list[ExternalId]] = {}
+    for mine in profile_nodes(connection, profile_root(connection, node)):
+        rows = connection.execute(
+            "SELECT account FROM membership WHERE member = ?1 UNION SELECT member FROM membership WHERE account = ?1"
+            " ORDER BY 1 LIMIT ?2",
+            (mine, _READ_LINKS),
+        ).fetchall()
+        for (other,) in rows:
+            root = profile_root(connection, other)
+            if root not in found:
+                found[root] = profile_of(connection, other).external_ids
+            if len(found) >= MAX_LINKS:
+                return list(found.values())
+    return list(found.values())
+
+
+def profile_id_at(connection: sqlite3.Connection, node: int) -> str:
+    """The profile id of a node, without reading the profile."""
+    kind, value = connection.execute(
+        "SELECT name.kind, name.value FROM external_id AS mine LEFT JOIN profile ON root = mine.profile"
+        " JOIN external_id AS name ON name.node = coalesce(canonical, mine.node) WHERE mine.node = ?",
+        (node,),
+    ).fetchone()
+    return profile_id(kind, value)
