@@ -96,7 +96,7 @@ tail.register(app)
 sql.register(app)
 app.add_typer(destinations.app, name="destinations")
 rejected.register(app)
-profile.register(app)
+app.add_typer(profile.app, name="profile")
 
 
 @cache

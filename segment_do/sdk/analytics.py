@@ -15,11 +15,12 @@ from types import TracebackType
 from typing import Any, Final, Self, Unpack
 from uuid import UUID
 
-from segment_do.errors import InvalidEvent, SegmentDoError
+from segment_do.errors import InvalidEvent, SegmentDoError, SettingsError
 from segment_do.sdk.handles import Handles, agent_id
 from segment_do.sdk.message import build, new_message_id, text_id
 from segment_do.sdk.options import OptionKeywords, Options
 from segment_do.sdk.outbox import Entry
+from segment_do.sdk.profile import Profile
 from segment_do.sdk.receipt import BatchReceipt, Completion, Receipt
 from segment_do.sdk.sender import Sender
 from segment_do.sdk.source import AgentSource, FixedSource, Place
@@ -97,7 +98,7 @@ class Analytics:
         def make() -> Analytics:
             handle = cls.__new__(cls)
             chosen = Options(**options)
-            handle._begin(name, Sender(AgentSource(name, place), chosen), chosen)
+            handle._begin(name, Sender(AgentSource(name, place), chosen), chosen, place)
             return handle
 
         found = _handles.get((cls, name, place), make, lambda handle: not handle._sender.closed)
@@ -109,8 +110,9 @@ class Analytics:
         """Record events instead of sending them; see :func:`segment_do.sdk.testing.recording`."""
         return recording(error=error)
 
-    def _begin(self, agent: str | None, sender: Sender, options: Options) -> None:
+    def _begin(self, agent: str | None, sender: Sender, options: Options, place: Place | None = None) -> None:
         self._agent = agent
+        self._place = place
         self._identified: str | None = None
         self._sender = sender
         self._hurry = sender.hurry
@@ -265,6 +267,21 @@ class Analytics:
     def reset(self) -> None:
         """An agent's handle speaks for the agent itself again, whomever it identified."""
         self._speak_for(None)
+
+    def profile(self, external_id: str) -> Profile:
+        """A person or account as the agent's identity knows it: ``await tom.profile("user_id:u1").traits()``.
+
+        Named by one of its ids, ``type:value``, or by its profile id. Asks with the admin token, so for agents' handles alone.
+
+        Raises:
+            InvalidRequest: the id is neither.
+            SettingsError: a client with a write key, which reads nothing.
+        """
+        if self._agent is None or self._place is None:
+            raise SettingsError(
+                "A client with a write key reads no profiles.", hint="Use Analytics.for_(agent), or the Profile API."
+            )
+        return Profile(self._agent, external_id, self._place)
 
     def flush(self) -> Completion:
         """Send what is queued now; the result is settled when all of it is acknowledged or has failed.

@@ -1,4 +1,4 @@
-"""The SDK's one door to the network: a POST, and what came back.
+"""The SDK's one door to the network: a request, and what came back.
 
 Connections are kept alive and belong to one thread. httpx is imported at the first request, on the sender's thread, so
 that neither ``import segment_do`` nor a call pays for it. Redirects are not followed: credentials go where the program
@@ -61,17 +61,36 @@ class HttpTransport:
         self._clients: dict[bool, httpx.Client] = {}
 
     def post(self, url: str, headers: Mapping[str, str], body: bytes, timeout_seconds: float) -> Answer:
+        return self._ask("POST", url, headers, body, timeout_seconds, _MAX_ANSWER_BYTES)
+
+    def get(self, url: str, headers: Mapping[str, str], timeout_seconds: float, max_bytes: int) -> Answer:
+        """Ask for what is at an address, whatever its status; of more than ``max_bytes`` the rest is not read.
+
+        Raises:
+            TransportFailed: there was no whole answer.
+        """
+        return self._ask("GET", url, headers, None, timeout_seconds, max_bytes)
+
+    def _ask(
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        body: bytes | None,
+        timeout_seconds: float,
+        max_bytes: int,
+    ) -> Answer:
         import httpx
 
         timeout = httpx.Timeout(timeout_seconds, connect=min(timeout_seconds, _MAX_CONNECT_SECONDS))
-        received = b""
+        received = bytearray()
         try:
-            with self._client(url).stream("POST", url, headers=headers, content=body, timeout=timeout) as response:
+            with self._client(url).stream(method, url, headers=headers, content=body, timeout=timeout) as response:
                 for chunk in response.iter_bytes():
                     received += chunk
-                    if len(received) > _MAX_ANSWER_BYTES:
+                    if len(received) > max_bytes:
                         break
-                return Answer(response.status_code, dict(response.headers), received)
+                return Answer(response.status_code, dict(response.headers), bytes(received))
         except (httpx.RequestError, httpx.InvalidURL) as error:
             raise TransportFailed(f"{type(error).__name__}: {error}"[:200]) from error
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import assert_type
+from typing import Any, assert_type
 from uuid import UUID
 
 from segment_do import Analytics, Receipt, SegmentDoError
@@ -34,6 +34,8 @@ async def agents() -> None:
     tom.group(7, {"name": "Seven"}, context={"ip": "1.2.3.4"}, integrations={"All": False})
     tom.alias("new", "old")
     tom.alias(previous_id="old")
+    assert_type(await tom.profile("user_id:u1").traits(), dict[str, Any])
+    assert_type(tom.profile("user_id:u1").why("email:x@y.z").wait(timeout=1.5), list[dict[str, Any]] | None)
     batch = tom.batch([{"type": "track", "event": "X"}])
     assert_type(batch, BatchReceipt)
     assert_type(await batch, None)
