@@ -17,7 +17,6 @@ from actors.ingress.keys import KeySet
 from actors.queue.frame import Frame
 from actors.warehouse.consumer import Consumer
 from segment_do.errors import InvalidRequest, NotReady
-from segment_do.events.record import EXTERNAL_ID, REJECTED, decode_pack, encode_pack
 from segment_do.profile_api import EventsWanted
 from tests.actors.inprocess import NoPlatform, RunningPath
 from tests.segment_do.cli.conftest import Ran, run
@@ -25,30 +24,19 @@ from warehouse import WarehouseStore
 
 
 class Log:
-    """The hub's log as the warehouse reads it. What it tells of ids is left to the graph: no event is asked for by it here."""
+    """The hub's log as the warehouse reads it."""
 
     def __init__(self, running: RunningPath) -> None:
         self._running = running
 
     async def read(self, offset: int, max_bytes: int, wait_seconds: float) -> Sequence[Frame]:
-        frames = await self._running.hub.read(offset, max_bytes, wait_seconds)
-        return [frame._replace(pack=self._without_ids(frame)) for frame in frames]
+        return await self._running.hub.read(offset, max_bytes, wait_seconds)
 
     async def end(self) -> int:
         return self._running.hub.end
 
     async def advance(self, offset: int) -> None:
         """Nothing is forgotten in a test."""
-
-    def _without_ids(self, frame: Frame) -> bytes:
-        records = decode_pack(frame.pack, frame.count)
-        told = msgspec.json.encode(
-            {"code": "id", "message": "", "index": 0, "type": None, "messageId": None, "payload": ""}
-        )
-        return encode_pack(
-            msgspec.structs.replace(each, type=REJECTED, payload=told) if each.type == EXTERNAL_ID else each
-            for each in records
-        )
 
 
 class ProfilePlatform(NoPlatform):

@@ -18,7 +18,7 @@ from tests.segment_do.sdk.platform import Platform
 from tests.segment_do.sdk.serving import asgi, wsgiref
 
 PAGE = (Path(__file__).parents[3] / "docs" / "python.md").read_text()
-FASTAPI, FLASK, DJANGO = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+FASTAPI, FLASK, DJANGO, *_OTHERS = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
 NOT_FOR_USERS = {"clock", "chance", "new_id"}
 
 
