@@ -20,6 +20,7 @@ __all__ = ["FORCED_RULES", "Bonds", "Staged"]
 
 FORCED_RULES: Final = frozenset({"alias", "manual"})
 """Rules under which ids are joined whatever the limits say."""
+_FORCED: Final = b"!"
 _DAY: Final = 86_400_000_000
 _AT_ONCE: Final = 5_000
 _MOST_REMEMBERED: Final = 100
@@ -58,25 +59,36 @@ class Bonds:
         (self._next,) = connection.execute("SELECT coalesce(max(bond), 0) + 1 FROM bond").fetchone()
 
     def stage(self, nodes: Sequence[Node], record: Record, rule: str, first_new: int) -> str:
-        """Count an event in; nodes from ``first_new`` are of this batch. ``known``: it changes nothing; ``earlier``: the bond was known, and counts earlier now; ``new``."""
-        key = self._key(nodes, record.timestamp)
+        """Count an event in; nodes from ``first_new`` are of this batch.
+
+        ``known``: it changes nothing; ``earlier``: the bond was known, and counts earlier now; ``new``.
+        """
+        forced = rule in FORCED_RULES
+        # A bond of its own: what holds whatever the limits say is not the same as an event that carried these ids, and outlives its undoing.
+        key = self._key(nodes, record.timestamp) + (_FORCED if forced else b"")
         staged = self._staged.get(key)
         if staged is not None:
             if staged.is_before(record):
                 return "known"
             staged.take(record)
-            self._remember(nodes, record)
+            if not forced:
+                self._remember(nodes, record)
             return "earlier"
         row = None
         if all(node.node < first_new for node in nodes):  # the file knows nothing of an id that is new
             row = self._connection.execute(
                 "SELECT bond, timestamp, message_id FROM bond WHERE nodes = ?", (key,)
             ).fetchone()
+        if row is not None and rule == "manual":
+            self._connection.execute("UPDATE bond SET cut = NULL WHERE bond = ?", (row[0],))
+            return "new"  # as good as: it may have been undone
         if row is not None and (row[1], row[2]) <= (record.timestamp, record.message_id):
-            self._remember(nodes, record, row[1], row[2])
+            if not forced:
+                self._remember(nodes, record, row[1], row[2])
             return "known"
         self._staged[key] = Staged(nodes, record, rule, None if row is None else row[0])
-        self._remember(nodes, record)
+        if not forced:
+            self._remember(nodes, record)
         return "new" if row is None else "earlier"
 
     def write(self) -> None:

@@ -45,7 +45,7 @@ CREATE TABLE contested (
 );
 
 -- Ids that one event carried together: of each such set (and day, where a limit holds for some time only) the earliest event.
--- `nodes` is the set: 8 bytes each, ascending, then the day. `cut` is when somebody undid it.
+-- `nodes` is the set: 8 bytes each, ascending, then the day, then "!" where it holds whatever the limits say. `cut` is when somebody undid it.
 CREATE TABLE bond (
     bond       INTEGER PRIMARY KEY,
     nodes      BLOB NOT NULL UNIQUE,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -220,6 +221,35 @@ def test_an_id_that_is_no_column_of_events_is_told_when_it_is_new(graph: Graph) 
     assert told(graph) == {"anonymous_id:a": own, "email:e@example.com": own}
     apply(graph, record("m2", anonymous="b", at=NOON + 1))
     assert "anonymous_id:b" not in told(graph)
+
+
+def test_what_was_undone_can_be_done_again_by_hand(graph: Graph) -> None:
+    """Whether an event's bond was undone, a limit refused it, or it was done by hand before."""
+    apply(graph, record("m1", anonymous="a", user="u"))
+    for _ in range(2):
+        (step,) = [step for step in graph.history("user_id", "u") if step.merged > 1]
+        graph.unmerge(step.edge.bond, "ada")
+        assert ids(graph, "user_id", "u") == {"user_id:u"}
+        graph.merge(("user_id", "u"), ("anonymous_id", "a"), "ada")
+        assert ids(graph, "user_id", "u") == {"user_id:u", "anonymous_id:a"}
+    apply(graph, email("m2", "u", "e@example.com"), email("m3", "v", "e@example.com", NOON + 1))
+    graph.merge(("user_id", "v"), ("email", "e@example.com"), "ada")
+    assert {"user_id:u", "user_id:v"} <= ids(graph, "email", "e@example.com")
+
+
+def test_an_alias_that_merges_does_so_in_any_order(tmp_path: Path) -> None:
+    """Also where an event carried the same two ids before it, and a limit refused them."""
+    events = [
+        record("m1", anonymous="a", user="first"),
+        record("m2", anonymous="a", user="second", at=NOON + 1),
+        record("m3", "alias", user="second", body={"userId": "second", "previousId": "a"}, at=NOON + 2),
+    ]
+    for order in itertools.permutations(events):
+        graph = open_graph(tmp_path / "".join(each.message_id for each in order), rules=read_rules({"alias": "merge"}))
+        for each in order:
+            apply(graph, each)
+        assert ids(graph, "user_id", "second") == {"user_id:first", "user_id:second", "anonymous_id:a"}
+        graph.close()
 
 
 def test_a_simulation_tells_and_keeps_nothing(graph: Graph) -> None:
