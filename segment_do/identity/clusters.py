@@ -34,6 +34,8 @@ class Clusters:
         self._replay: set[int] = set()
         self.moved: dict[int, Node] = {}
         """Nodes that belong to another profile than before the batch, or to one of another name."""
+        self.left: set[int] = set()
+        """Nodes that named a profile when a replay took some of its nodes away."""
 
     def join(self, nodes: Sequence[Node], timestamp: int, message_id: str, *, forced: bool, news: bool) -> None:
         """A bond is new, or (not ``news``) counts earlier than it was known to; ``nodes`` by priority, the highest first."""
@@ -92,7 +94,7 @@ class Clusters:
     def clear(self) -> None:
         """The batch is over, either way."""
         self._changed, self._absorbed, self._alone, self._last = {}, {}, [], {}
-        self._replay, self.moved = set(), {}
+        self._replay, self.moved, self.left = set(), {}, set()
 
     def replay(self, seeds: Iterable[int]) -> None:
         """Work out anew all that hangs together with these nodes, or did until now. Everything staged must be written."""
@@ -361,6 +363,7 @@ class Clusters:
         for node, (_root, named) in after.items():
             if before[node][1] != named or node in self.moved:
                 self.moved[node] = self._nodes.by_number(node)
+                self.left.add(before[node][1])
 
 
 def _are_plain(nodes: Sequence[Node]) -> bool:

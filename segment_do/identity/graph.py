@@ -19,10 +19,18 @@ from typing import Any, Self
 
 import msgspec
 
+from segment_do.computed import DAY_MICROSECONDS, Definition
 from segment_do.errors import CorruptData, InvalidRequest, NotFound, SegmentDoError, StorageFailed
 from segment_do.events.record import Record, decode_pack, encode_record
 from segment_do.home import sync_directory
 from segment_do.identity.about import Trait, links, profile_id_at, trait_details
+from segment_do.identity.computations import (
+    Computation,
+    drop_computation,
+    end_filling,
+    put_computation,
+    read_computations,
+)
 from segment_do.identity.database import Database
 from segment_do.identity.decision import Id
 from segment_do.identity.explanation import Edge, Step, history, why
@@ -42,7 +50,7 @@ from segment_do.identity.profile import (
 from segment_do.identity.resolution import Resolution
 from segment_do.identity.revision import AuditLine, audit, bonds_across, cut, join_by_hand, read_audit
 from segment_do.identity.rules import DEFAULT_RULES, Rules, own_rules
-from segment_do.identity.seen import DAY_MICROSECONDS, Seen, message_keys
+from segment_do.identity.seen import Seen, message_keys
 
 __all__ = ["Applied", "Graph", "Proposal"]
 
@@ -176,9 +184,9 @@ class Graph:
                 seq = None
                 if fresh:
                     unusable = self._resolution.absorb(fresh)
-                    ignored, moved = self._resolution.write()
+                    ignored, became = self._resolution.write(now)
                     self._seen.write(connection)
-                    seq = self._outbox.write(connection, [encode_record(record) for record in chain(fresh, moved)])
+                    seq = self._outbox.write(connection, [encode_record(record) for record in chain(fresh, became)])
         except BaseException:
             self._seen.rollback()
             self._resolution.rollback()
@@ -352,8 +360,8 @@ class Graph:
         )
 
     def simulate(self, packs: list[tuple[bytes, int]], now: int) -> list[Record]:
-        """What applying these would put into the outbox: the events with their profile ids, and what would become of ids. Nothing is
-        kept.
+        """What applying these would put into the outbox: the events with their profile ids, and what would become of ids and
+        of computed values. Nothing is kept.
 
         Raises:
             StorageFailed, CorruptData, OwnershipLost.
@@ -362,7 +370,7 @@ class Graph:
         try:
             with self._database.rehearsal():
                 self._resolution.absorb(records)
-                return records + self._resolution.write()[1]
+                return records + self._resolution.write(now)[1]
         finally:
             self._resolution.rollback()
 
@@ -405,15 +413,90 @@ class Graph:
             examples = [(node.kind, node.value, node.profile_id) for node in moved[:_MOST_SHOWN]]
             return Proposal(before, count_profiles(connection), len(moved), examples)
 
+    def computations(self) -> list[Computation]:
+        """Computed traits and audiences, traits first, each by key.
+
+        Raises:
+            StorageFailed, CorruptData, OwnershipLost.
+        """
+        with self._database.reading() as connection:
+            return read_computations(connection)
+
+    def set_computation(self, definition: Definition, by: str, *, backfill: bool = False) -> None:
+        """Add a computed trait or an audience, or put it in the place of the one with its key.
+
+        It counts events from now on. With ``backfill`` nothing is told of its values until :meth:`backfill` has counted those of
+        before. Profiles that it concerns at once are looked at by :meth:`maintain`.
+
+        Raises:
+            InvalidRequest: it does not go with the others, or there are too many (``invalid_computation``).
+            StorageFailed, CorruptData, OwnershipLost.
+        """
+        now = self._clock()
+        with self._database.transaction() as connection:
+            put_computation(connection, definition, now, filling=backfill)
+            told = msgspec.to_builtins(definition)
+            audit(connection, now, "computation", definition=told, backfill=backfill, by=by)
+        self._resolution.computed.load()
+
+    def delete_computation(self, key: str, by: str) -> None:
+        """Take a computed trait or an audience away. Nothing more is told of it; what it counted goes in :meth:`maintain`.
+
+        Raises:
+            NotFound: there is none of this key.
+            InvalidRequest: an audience reads it (``computation_in_use``).
+            StorageFailed, CorruptData, OwnershipLost.
+        """
+        with self._database.transaction() as connection:
+            drop_computation(connection, key)
+            audit(connection, self._clock(), "computation deleted", key=key, by=by)
+        self._resolution.computed.load()
+
+    def backfill(self, key: str, packs: list[tuple[bytes, int]], *, position: int, last: bool = False) -> int:
+        """Count events of before a definition, for it alone; returns how many counted.
+
+        Events are given in one order, in any parts; ``position`` grows from part to part and is the caller's own (a log's offset). A
+        part up to a position that was counted before changes nothing, so a caller that died goes on after ``Computation.filled``, or
+        begins anew. Events that the definition counted as they came are left out. After the ``last`` part :meth:`maintain` tells of the
+        values.
+
+        Raises:
+            NotFound: there is no such computation.
+            InvalidRequest: it was set without ``backfill`` (``not_filling``).
+            StorageFailed, CorruptData, OwnershipLost.
+        """
+        computed = self._resolution.computed
+        found = next((each for each in self.computations() if each.definition.key == key), None)
+        if found is None:
+            raise NotFound(f"There is no computation {key!r}.")
+        if position <= found.filled:
+            return 0
+        if not found.filling:
+            raise InvalidRequest(f"The computation {key!r} is not being filled.", code="not_filling")
+        records = _decoded(packs)
+        try:
+            with self._database.transaction() as connection:
+                counted = self._resolution.fill(found, records, self._clock())
+                connection.execute("UPDATE computation SET filled = ? WHERE number = ?", (position, found.number))
+                if last:
+                    end_filling(connection, found)
+        except BaseException:
+            computed.clear()
+            raise
+        computed.load()
+        return counted
+
     def maintain(self, budget_seconds: float = 0.0) -> bool:
-        """Between batches: move message keys into files, merge and expire those. True when nothing is left to do.
+        """Between batches: move message keys into files, merge and expire those; look at some profiles whose computed values another
+        day, or another definition, may have changed. True when nothing is left to do.
 
         Heavy work is a helper thread's; with a budget, waits for it up to so long.
 
         Raises:
             StorageFailed, CorruptData, OwnershipLost: as in :meth:`apply`.
         """
-        return self._seen.maintain(self._today(), budget_seconds)
+        swept = self._sweep() if self._resolution.computed.is_due(self._clock()) else True
+        return self._seen.maintain(self._today(), budget_seconds) and swept
 
     def close(self) -> None:
         """Give the folder up. What was acknowledged is durable already; this only saves work at the next open."""
@@ -453,16 +536,25 @@ class Graph:
             with self._database.transaction() as connection:
                 change(connection)
                 self._resolution.finish()
-                moved = self._resolution.moved(self._by_hand())
+                became = self._resolution.became(self._by_hand(), self._clock())
                 audit(connection, self._clock(), action, **detail)
-                seq = self._outbox.write(connection, [encode_record(each) for each in moved]) if moved else None
+                seq = self._outbox.write(connection, [encode_record(each) for each in became]) if became else None
         except BaseException:
             self._resolution.rollback()
             raise
         self._resolution.commit()
-        if moved:
+        if became:
             self._outbox.commit()
         return Applied(seq=seq)
+
+    def _sweep(self) -> bool:
+        with self._database.transaction() as connection:
+            told, done = self._resolution.computed.sweep(self._clock())
+            if told:
+                self._outbox.write(connection, [encode_record(each) for each in told])
+        if told:
+            self._outbox.commit()
+        return done
 
     def _today(self) -> int:
         return self._clock() // DAY_MICROSECONDS

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import sqlite3
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 __all__ = [
+    "ComputedValue",
     "ExternalId",
     "Profile",
     "count_profiles",
@@ -48,6 +49,18 @@ class ExternalId:
 
 
 @dataclass(frozen=True, slots=True)
+class ComputedValue:
+    """Of a computed trait, or of an audience. One that says nothing (0, null, an empty list, false) is not listed."""
+
+    value: str
+    """JSON text."""
+    trait_class: str
+    """computed_trait or audience."""
+    updated_at: int
+    """When it became this value, microseconds since the epoch."""
+
+
+@dataclass(frozen=True, slots=True)
 class Profile:
     """What is known of one person or account; everything in it is committed."""
 
@@ -60,6 +73,8 @@ class Profile:
     """group_id values that group calls named for this person."""
     first_seen: int
     last_seen: int
+    computed: dict[str, ComputedValue] = field(default_factory=dict)
+    """By key."""
 
 
 def profile_id(kind: str, value: str) -> str:
@@ -103,6 +118,7 @@ def profile_of(connection: sqlite3.Connection, node: int) -> Profile:
         _groups(connection, nodes),
         min(each.first_seen for each in external_ids),
         max(each.last_seen for each in external_ids),
+        _computed(connection, canonical),
     )
 
 
@@ -142,6 +158,18 @@ def _traits(connection: sqlite3.Connection, nodes: list[int]) -> dict[str, str]:
             if name not in newest or written > newest[name]:
                 newest[name] = written
     return {name: newest[name][2] for name in sorted(newest)}
+
+
+def _computed(connection: sqlite3.Connection, canonical: int) -> dict[str, ComputedValue]:
+    rows = connection.execute(
+        "SELECT key, value, body ->> '$.class', updated_at FROM computation JOIN computed_value"
+        " ON computation = number AND node = ? WHERE NOT dropped ORDER BY key",
+        (canonical,),
+    )
+    return {
+        key: ComputedValue(value, "audience" if kind == "audience" else "computed_trait", updated_at)
+        for key, value, kind, updated_at in rows
+    }
 
 
 def _groups(connection: sqlite3.Connection, nodes: list[int]) -> list[str]:

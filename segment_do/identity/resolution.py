@@ -18,6 +18,8 @@ import msgspec
 from segment_do.events.record import EXTERNAL_ID, NOT_EVENTS, Record
 from segment_do.identity.bonds import FORCED_RULES, Bonds
 from segment_do.identity.clusters import Clusters
+from segment_do.identity.computations import Computation
+from segment_do.identity.computed import Computed
 from segment_do.identity.identifiers import Reader
 from segment_do.identity.ids import Node, Nodes, Unusable
 from segment_do.identity.persistent import PersistentIds
@@ -45,6 +47,7 @@ class Resolution:
         self.clusters = Clusters(connection, rules, self._nodes, self.bonds)
         self._persistent = PersistentIds(connection)
         self._traits = Traits(connection)
+        self.computed = Computed(connection)
         self._memberships: set[tuple[int, int]] = set()
         self._owners: list[tuple[Record, Node]] = []
         self._unusable: list[Record] = []
@@ -118,8 +121,10 @@ class Resolution:
                 self._unusable.append(record)
         return len(self._unusable)
 
-    def write(self) -> tuple[int, list[Record]]:
-        """Inside the batch's transaction; returns how many trait names found no room, and what became of ids, as records."""
+    def write(self, now: int) -> tuple[int, list[Record]]:
+        """Inside the batch's transaction, ``now`` in microseconds; returns how many trait names found no room, and what became of ids
+        and of computed values, as records.
+        """
         new = self._nodes.write()
         self.bonds.write()
         self.clusters.write()
@@ -136,11 +141,19 @@ class Resolution:
             )
         for record in self._unusable:
             record.profile_id = self._belongs_to(record)
-        return ignored, self._told(new)
+        told = self._told(new)
+        if self.computed.active and self._owners:
+            self.computed.stage(self._owners, now)
+            told += self._computed(self._owners[-1][0], now)
+        return ignored, told
 
-    def moved(self, trigger: Record) -> list[Record]:
-        """What became of ids by what was just changed by hand, as records; ``trigger`` stands for the change."""
-        return [_moved(node, trigger) for node in self.clusters.moved.values()]
+    def became(self, trigger: Record, now: int) -> list[Record]:
+        """What became of ids, and of computed values, by what was just changed by hand; ``trigger`` stands for the change."""
+        moved = [_moved(node, trigger) for node in self.clusters.moved.values()]
+        return moved + self._computed(trigger, now) if self.computed.active else moved
+
+    def _computed(self, trigger: Record, now: int) -> list[Record]:
+        return self.computed.write(self.clusters.moved, self.clusters.left, trigger.message_id, now)
 
     def _told(self, new: Sequence[Node]) -> list[Record]:
         """What became of ids by the batch, as records: those that moved, and new ones that no column of an event carries."""
@@ -155,6 +168,11 @@ class Resolution:
         """The node of an id that an event carried before."""
         accepted = self._rules.accepted(kind, value)
         return None if accepted is None else self._nodes.find(kind, accepted)
+
+    def fill(self, computation: Computation, records: Sequence[Record], now: int) -> int:
+        """Inside a transaction: count events of before a computation for it alone, and change nothing else; returns how many."""
+        self._nodes.rotate()
+        return self.computed.fill(computation, records, self._owner, now)
 
     def finish(self) -> None:
         """Inside a transaction that changed something by hand: store the rest of it."""
@@ -177,8 +195,19 @@ class Resolution:
         self.bonds.clear()
         self.clusters.clear()
         self._traits.clear()
+        self.computed.clear()
         self._memberships.clear()
         self._owners, self._unusable = [], []
+
+    def _owner(self, record: Record) -> Node | None:
+        """The id that an event belongs to, if the graph knows it: the one of highest priority."""
+        inside = self._reader.read(record)
+        named = [("user_id", record.user_id), ("anonymous_id", record.anonymous_id), *(inside.people if inside else ())]
+        accepted = [
+            (kind, found) for kind, value in named if value and (found := self._rules.accepted(kind, value)) is not None
+        ]
+        first = min(accepted, key=lambda each: (self._rules.rank(each[0]), each[1]), default=None)
+        return None if first is None else self._nodes.find(*first)
 
     def _belongs_to(self, record: Record) -> str | None:
         for kind, value in (("user_id", record.user_id), ("anonymous_id", record.anonymous_id)):

@@ -94,6 +94,48 @@ CREATE TABLE membership (
 ) WITHOUT ROWID;
 CREATE INDEX membership_of_account ON membership (account);
 
+-- Computed traits and audiences. `number` is never used twice. `body` is the definition, JSON. `filling`: events of before `since`
+-- (microseconds) are still being counted, up to the position `filled`, and nothing is told of values yet. `cursor`: profiles of
+-- nodes up to it have been looked at since the definition changed; NULL: all. `dropped`: replaced or deleted, its states are to go.
+CREATE TABLE computation (
+    number  INTEGER PRIMARY KEY AUTOINCREMENT,
+    key     TEXT NOT NULL,
+    body    TEXT NOT NULL,
+    since   INTEGER NOT NULL,
+    filling INTEGER NOT NULL,
+    filled  INTEGER NOT NULL DEFAULT -1,
+    cursor  INTEGER,
+    dropped INTEGER NOT NULL DEFAULT 0
+);
+CREATE UNIQUE INDEX computation_of_key ON computation (key) WHERE NOT dropped;
+
+-- What the events of an external id add up to, for one figure (`part`) of a computation; by UTC day where it has a window, else day 0.
+CREATE TABLE computed_state (
+    computation INTEGER NOT NULL,
+    node        INTEGER NOT NULL,
+    part        INTEGER NOT NULL,
+    day         INTEGER NOT NULL,
+    state       TEXT NOT NULL,
+    PRIMARY KEY (computation, node, part, day)
+) WITHOUT ROWID;
+CREATE INDEX computed_state_of_day ON computed_state (computation, part, day) WHERE day <> 0;
+
+-- What was last told of a profile, by the node that names it. `value` is JSON; one that says nothing (0, null, [], false) has no row.
+CREATE TABLE computed_value (
+    computation INTEGER NOT NULL,
+    node        INTEGER NOT NULL,
+    value       TEXT NOT NULL,
+    updated_at  INTEGER NOT NULL, -- microseconds
+    PRIMARY KEY (computation, node)
+) WITHOUT ROWID;
+
+-- While a computation is filled: keys of message ids that were received about when it began, and counted when they were applied.
+CREATE TABLE computed_early (
+    computation INTEGER NOT NULL,
+    key         BLOB NOT NULL,
+    PRIMARY KEY (computation, key)
+) WITHOUT ROWID;
+
 -- Accepted events that the queue has not confirmed. AUTOINCREMENT: a seq is never used twice, also after deletes.
 CREATE TABLE outbox (
     seq   INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -115,5 +157,5 @@ CREATE TABLE seen_run (
     count INTEGER NOT NULL
 );
 
-PRAGMA user_version = 2;
+PRAGMA user_version = 3;
 COMMIT;

@@ -1,0 +1,135 @@
+"""Which computed traits and audiences an identity has: the table ``computation``.
+
+A definition that counts differently from its forerunner gets a number of its own and begins anew; the forerunner's states go in
+bounded steps, later. One that only has another name, destinations or output goes on where it was.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from dataclasses import dataclass
+from typing import Final
+
+import msgspec
+
+from segment_do.computed import (
+    MAX_DEFINITIONS,
+    Audience,
+    ComputedTrait,
+    Definition,
+    Space,
+    check_audience,
+    computation_id,
+    wrong,
+)
+from segment_do.errors import InvalidRequest, NotFound
+
+__all__ = ["Computation", "drop_computation", "end_filling", "put_computation", "read_computations", "read_space"]
+
+_decoder: Final = msgspec.json.Decoder(Definition)
+
+
+@dataclass(frozen=True, slots=True)
+class Computation:
+    """A definition and how far it is."""
+
+    computation_id: str
+    definition: Definition
+    since: int
+    """Microseconds since the epoch: events are counted as they come since then."""
+    filling: bool
+    """Events of before are still being counted; until then nothing is told of its values."""
+    filled: int
+    """The position up to which they are."""
+    number: int = 0
+    """What the graph's file knows it by."""
+
+    @property
+    def reads_profiles(self) -> bool:
+        """Whether more than events decides: traits, or what other computations say."""
+        members = self.definition
+        return isinstance(members, Audience) and bool(members.compiled.traits or members.compiled.computed)
+
+
+def read_computations(connection: sqlite3.Connection) -> list[Computation]:
+    """All there are: traits before the audiences that may read them, each by key."""
+    rows = connection.execute(
+        "SELECT number, key, body, since, filling, filled FROM computation WHERE NOT dropped"
+    ).fetchall()
+    if not rows:
+        return []
+    space = read_space(connection)
+    found = [
+        Computation(computation_id(space, key, number), _decoder.decode(body), since, bool(filling), filled, number)
+        for number, key, body, since, filling, filled in rows
+    ]
+    return sorted(found, key=lambda each: (isinstance(each.definition, Audience), each.definition.key))
+
+
+def read_space(connection: sqlite3.Connection) -> Space:
+    """Whose computations these are."""
+    (name,) = connection.execute("SELECT identity FROM meta").fetchone()
+    return Space(name.decode("utf-8", "replace"))
+
+
+def put_computation(connection: sqlite3.Connection, definition: Definition, now: int, *, filling: bool) -> None:
+    """Inside a transaction: add a definition, or put it in the place of the one with its key.
+
+    Raises:
+        InvalidRequest: it does not go with the others, or there are too many (``invalid_computation``).
+    """
+    others = {each.definition.key: each for each in read_computations(connection)}
+    before = others.pop(definition.key, None)
+    if len(others) >= MAX_DEFINITIONS:
+        raise wrong(f"there are {MAX_DEFINITIONS} already; delete one first")
+    definitions = [*(each.definition for each in others.values()), definition]
+    traits = {each.key: each for each in definitions if isinstance(each, ComputedTrait)}
+    for each in definitions:
+        if isinstance(each, Audience):
+            check_audience(each, traits)
+    body = msgspec.json.encode(definition).decode()
+    if before is not None and not filling and _counted(before.definition) == _counted(definition):
+        connection.execute("UPDATE computation SET body = ? WHERE number = ?", (body, before.number))
+        return
+    if before is not None:
+        connection.execute("UPDATE computation SET dropped = 1 WHERE number = ?", (before.number,))
+        # Audiences that read it read another one now: theirs is a new look at every profile.
+        for other in others.values():
+            if isinstance(other.definition, Audience) and definition.key in other.definition.compiled.computed:
+                connection.execute("UPDATE computation SET cursor = 0 WHERE number = ?", (other.number,))
+    cursor = 0 if Computation("", definition, 0, False, 0).reads_profiles and not filling else None
+    connection.execute(
+        "INSERT INTO computation (key, body, since, filling, cursor) VALUES (?, ?, ?, ?, ?)",
+        (definition.key, body, now, filling, cursor),
+    )
+
+
+def drop_computation(connection: sqlite3.Connection, key: str) -> None:
+    """Inside a transaction: take a definition away. Nothing is told of it any more.
+
+    Raises:
+        NotFound: there is none of this key.
+        InvalidRequest: an audience reads it (``computation_in_use``).
+    """
+    known = read_computations(connection)
+    for each in known:
+        if isinstance(each.definition, Audience) and key in each.definition.compiled.computed:
+            raise InvalidRequest(
+                f"The audience {each.definition.key!r} reads the computed trait {key!r}.",
+                hint="Change or delete the audience first.",
+                code="computation_in_use",
+            )
+    changed = connection.execute("UPDATE computation SET dropped = 1 WHERE key = ? AND NOT dropped", (key,))
+    if not changed.rowcount:
+        raise NotFound(f"There is no computation {key!r}.")
+
+
+def end_filling(connection: sqlite3.Connection, computation: Computation) -> None:
+    """Inside a transaction: all events of before are counted; every profile is to be looked at."""
+    connection.execute("UPDATE computation SET filling = 0, cursor = 0 WHERE number = ?", (computation.number,))
+    connection.execute("DELETE FROM computed_early WHERE computation = ?", (computation.number,))
+
+
+def _counted(definition: Definition) -> bytes:
+    """All of a definition that its values depend on."""
+    return msgspec.json.encode(msgspec.structs.replace(definition, name="", destinations=(), output="identify"))
