@@ -10,6 +10,7 @@ A graph is plain Python, used by one thread at a time. It knows of no Ray and wa
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -490,12 +491,17 @@ class Graph:
         """Between batches: move message keys into files, merge and expire those; look at some profiles whose computed values another
         day, or another definition, may have changed. True when nothing is left to do.
 
-        Heavy work is a helper thread's; with a budget, waits for it up to so long.
+        Heavy work is a helper thread's; with a budget, waits for it, and goes on looking at profiles, up to so long.
 
         Raises:
             StorageFailed, CorruptData, OwnershipLost: as in :meth:`apply`.
         """
-        swept = self._sweep() if self._resolution.computed.is_due(self._clock()) else True
+        swept = True
+        if self._resolution.computed.is_due(self._clock()):
+            until = time.monotonic() + budget_seconds
+            swept = self._sweep()
+            while not swept and time.monotonic() < until:
+                swept = self._sweep()
         return self._seen.maintain(self._today(), budget_seconds) and swept
 
     def close(self) -> None:
@@ -548,6 +554,7 @@ class Graph:
         return Applied(seq=seq)
 
     def _sweep(self) -> bool:
+        """One step, in a transaction of its own; whether it was the last."""
         with self._database.transaction() as connection:
             told, done = self._resolution.computed.sweep(self._clock())
             if told:

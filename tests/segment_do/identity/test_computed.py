@@ -378,7 +378,7 @@ def test_a_window_moves_on(tmp_path: Path) -> None:
     assert values(graph, "user_id", "u") == {"orders": 2, "buyers": True}
     for expected in ({"orders": 1, "buyers": True}, {"buyers": True}, {}):
         now += DAY
-        assert not graph.maintain()
+        assert not graph.maintain()  # one step
         settle(graph)
         assert values(graph, "user_id", "u") == expected
     assert [said(each) for each in told(graph)] == [

@@ -17,12 +17,24 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from segment_do.computed import COMPUTED_SOURCE, read_definition
 from segment_do.errors import StorageFailed
 from segment_do.events.record import EXTERNAL_ID, REJECTED, Record, decode_pack, encode_pack
 from segment_do.identity import Graph
 from segment_do.identity import ids as ids_module
 from segment_do.identity import seen as seen_module
-from tests.segment_do.identity.events import DAY, HOUR, NOON, TIGHT, TIGHT_LIMITS, meaning, record, shown
+from tests.segment_do.identity.events import (
+    DAY,
+    HOUR,
+    NOON,
+    TIGHT,
+    TIGHT_LIMITS,
+    ids_of,
+    meaning,
+    partition,
+    record,
+    shown,
+)
 
 WINDOW = 7
 STEPS = ["run written", "run registered", "merge registered", "day expired"]
@@ -79,6 +91,9 @@ class GraphMachine(RuleBasedStateMachine):
         self.epoch = 0
         self.daily = 0
         self.open()
+        self.graph.set_computation(
+            read_definition({"class": "trait", "key": "tested", "kind": "event_count", "event": "Tested"}), "test"
+        )
 
     def teardown(self) -> None:
         if hasattr(self, "patch"):
@@ -213,7 +228,14 @@ class GraphMachine(RuleBasedStateMachine):
     def outbox_holds_each_accepted_event_until_forgotten(self) -> None:
         entries = self.graph.outbox(2**40)
         held = [
-            (each.seq, [r.message_id for r in decode_pack(each.pack, each.count) if r.type != EXTERNAL_ID])
+            (
+                each.seq,
+                [
+                    r.message_id
+                    for r in decode_pack(each.pack, each.count)
+                    if r.type != EXTERNAL_ID and r.source_id != COMPUTED_SOURCE
+                ],
+            )
             for each in entries
         ]
         assert held == self.pending
@@ -223,6 +245,16 @@ class GraphMachine(RuleBasedStateMachine):
     def profiles_are_those_of_the_accepted_events(self) -> None:
         expected = meaning(self.events, TIGHT_LIMITS)
         assert {ids: shown(self.graph.profile(*ids)) for ids in expected} == expected
+
+    @invariant()
+    def values_are_those_of_the_accepted_events(self) -> None:
+        events = [each for each in self.events if each.type != REJECTED]
+        for ids, inside in partition(events, TIGHT_LIMITS).items():
+            count = sum(each.type == "track" and ids_of(each)[0] in inside for each in events)
+            profile = self.graph.profile(*ids)
+            assert profile is not None
+            found = {key: each.value for key, each in profile.computed.items()}
+            assert found == ({"tested": str(count)} if count else {})
 
 
 GraphMachine.TestCase.settings = settings(max_examples=25, stateful_step_count=30, deadline=None)
