@@ -135,13 +135,6 @@ class Computed:
         self._store()
         for node in (*moved, *left):
             self._due[node] = self._numbers
-            # A node that names no profile any more has no values; one that does is looked at below.
-            self._connection.execute(
-                "DELETE FROM computed_value WHERE node = ?1 AND computation IN (SELECT number FROM computation)"
-                " AND (SELECT coalesce(canonical, node) FROM external_id LEFT JOIN profile ON root = profile"
-                " WHERE node = ?1) <> ?1",
-                (node,),
-            )
         return self._look(trigger, now)
 
     def sweep(self, now: int) -> tuple[list[Record], bool]:
@@ -269,7 +262,10 @@ class Computed:
         return None if row is None else str(row[0])
 
     def _changed(self, computation: Computation, node: int, value: Any, now: int) -> bool:
-        """Keep a value; whether it is another one than before."""
+        """Keep a value; whether it is another one than was last told of the profile of this name.
+
+        A node that names no profile any more keeps what was told of it: should it name one again, that is what there is to correct.
+        """
         text = None if value == blank(computation.definition) else _text(value)
         held = self._held(computation, node)
         if text == held:

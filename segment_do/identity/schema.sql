@@ -120,7 +120,7 @@ CREATE TABLE computed_state (
 ) WITHOUT ROWID;
 CREATE INDEX computed_state_of_day ON computed_state (computation, part, day) WHERE day <> 0;
 
--- What was last told of a profile, by the node that names it. `value` is JSON; one that says nothing (0, null, [], false) has no row.
+-- What was last told of a profile, by the node that names it, or once did. `value` is JSON; one that says nothing (0, null, [], false) has no row.
 CREATE TABLE computed_value (
     computation INTEGER NOT NULL,
     node        INTEGER NOT NULL,
