@@ -16,6 +16,7 @@ from fastapi import FastAPI, Query, Response
 from fastapi.params import Depends
 from pydantic import BaseModel, ConfigDict, Field
 
+from segment_do.computed import read_definition
 from segment_do.errors import InvalidEvent
 from segment_do.events.intake import Caller, Limits, made_intake
 from segment_do.identity.rules import read_rules
@@ -132,6 +133,20 @@ def add_identity_paths(api: FastAPI, platform: IdentityPlatform, guarded: Sequen
     async def delete_rules(identity: str) -> Response:
         return await ask(identity, "set_rules", rules=None, by=_BY)
 
+    @api.get(below + "/computations", dependencies=guarded)
+    async def computations(identity: str) -> Response:
+        return await ask(identity, "computations")
+
+    @api.put(below + "/computations/{key}", dependencies=guarded)
+    async def set_computation(identity: str, key: str, definition: dict[str, Any]) -> Response:
+        given = {**definition, "key": key}
+        read_definition(given)  # told here, whatever becomes of the identity
+        return await ask(identity, "set_computation", definition=given, by=_BY)
+
+    @api.delete(below + "/computations/{key}", dependencies=guarded)
+    async def delete_computation(identity: str, key: str) -> Response:
+        return await ask(identity, "delete_computation", key=key, by=_BY)
+
 
 def shown_profile(found: dict[str, Any]) -> dict[str, Any]:
     """A profile as the control API tells it; traits keep the text in which they came."""
@@ -139,6 +154,9 @@ def shown_profile(found: dict[str, Any]) -> dict[str, Any]:
         "profileId": found["profileId"],
         "externalIds": [{"type": one["type"], "id": one["id"]} for one in found["externalIds"]],
         "traits": {name: msgspec.Raw(text.encode()) for name, text in found["traits"].items()},
+        "computed": {
+            key: {**each, "value": msgspec.Raw(each["value"].encode())} for key, each in found["computed"].items()
+        },
         "groups": found["groups"],
         "firstSeen": found["firstSeen"],
         "lastSeen": found["lastSeen"],

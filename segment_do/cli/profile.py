@@ -13,7 +13,7 @@ import msgspec
 import typer
 from typer.core import TyperGroup
 
-from segment_do.cli import profile_rules, profile_tokens
+from segment_do.cli import computations, profile_rules, profile_tokens
 from segment_do.cli.client import connect, path_part
 from segment_do.cli.options import HomeOption, JsonOption, LimitOption
 from segment_do.cli.output import as_text, note, print_json, print_table, print_text
@@ -38,6 +38,7 @@ app = typer.Typer(
     no_args_is_help=True,
     help="People and accounts: what is known of them, why they are one, changes by hand.",
 )
+app.add_typer(computations.app, name="computations")
 app.add_typer(profile_rules.app, name="rules")
 app.add_typer(profile_tokens.app, name="tokens")
 

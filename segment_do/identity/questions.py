@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import msgspec
 
+from segment_do.computed import read_definition
 from segment_do.errors import InvalidRequest, NotFound
 from segment_do.events.record import EXTERNAL_ID, Record
 from segment_do.events.timestamps import iso
@@ -74,6 +75,10 @@ def _profile(graph: Graph, asked: Arguments) -> dict[str, Any]:
         "firstSeen": iso(found.first_seen),
         "lastSeen": iso(found.last_seen),
         "collection": _collection(found.external_ids),
+        "computed": {
+            key: {"value": each.value, "class": each.trait_class, "updatedAt": iso(each.updated_at)}
+            for key, each in found.computed.items()
+        },
     }
 
 
@@ -159,6 +164,30 @@ def _propose_rules(graph: Graph, asked: Arguments) -> dict[str, Any]:
         "idsMoved": found.ids_moved,
         "examples": [{"type": kind, "id": value, "to": to} for kind, value, to in found.examples],
     }
+
+
+def _computations(graph: Graph, _asked: Arguments) -> dict[str, Any]:
+    return {
+        "computations": [
+            {
+                "id": each.computation_id,
+                "definition": msgspec.to_builtins(each.definition),
+                "since": iso(each.since),
+                "filling": each.filling,
+            }
+            for each in graph.computations()
+        ]
+    }
+
+
+def _set_computation(graph: Graph, asked: Arguments, _defaults: Rules) -> dict[str, Any]:
+    graph.set_computation(read_definition(asked["definition"]), asked["by"])
+    return _computations(graph, {})
+
+
+def _delete_computation(graph: Graph, asked: Arguments, _defaults: Rules) -> dict[str, Any]:
+    graph.delete_computation(asked["key"], asked["by"])
+    return {"deleted": asked["key"]}
 
 
 def _unmerge(graph: Graph, asked: Arguments, _defaults: Rules) -> dict[str, Any]:
@@ -258,6 +287,7 @@ READS: Final[dict[str, Callable[[Graph, Arguments], dict[str, Any]]]] = {
     "simulate": _simulate,
     "rules": _rules,
     "propose_rules": _propose_rules,
+    "computations": _computations,
 }
 """What changes nothing."""
 
@@ -267,5 +297,7 @@ CHANGES: Final[dict[str, Callable[[Graph, Arguments, Rules], dict[str, Any]]]] =
     "split": _split,
     "delete_id": _delete_id,
     "set_rules": _set_rules,
+    "set_computation": _set_computation,
+    "delete_computation": _delete_computation,
 }
 """What leaves a line in the audit."""

@@ -73,6 +73,30 @@ async def test_simulate(tom: Profiled, tmp_path: Path) -> None:
     assert (await tom.cli("profile", "tom", "anonymous_id:b1")).code == 1
 
 
+async def test_computations(tom: Profiled, tmp_path: Path) -> None:
+    """Set, listed, counted, shown in the profile, and taken away; what cannot be used is said."""
+    file = tmp_path / "orders.json"
+    definition = {"class": "trait", "key": "orders", "kind": "event_count", "event": "Tested"}
+    file.write_text(json.dumps(definition))
+    ran = await tom.cli("profile", "computations", "list", "tom")
+    assert (ran.out, "There are none" in ran.err) == ("", True)
+    ran = await tom.cli("profile", "computations", "set", "tom", str(file))
+    assert "orders" in ran.out, ran
+    await tom.send(event("m8", userId="bob"), event("m9", userId="bob"))
+    told = await tom.told("GET", "/api/profiles/tom/user_id:bob")
+    assert (told["computed"]["orders"]["value"], told["computed"]["orders"]["class"]) == (2, "computed_trait")
+    (listed,) = (await tom.cli("profile", "computations", "list", "tom", "--json")).rows
+    assert listed["definition"]["kind"] == "event_count"  # type: ignore[index]
+    ran = await tom.cli("profile", "computations", "remove", "tom", "orders")
+    assert ran.out == "orders is no more.\n"
+    assert (await tom.cli("profile", "computations", "remove", "tom", "orders")).code == 1
+    for wrong in ("{", "[]", '{"class": "trait", "key": "x", "kind": "nope"}'):
+        file.write_text(wrong)
+        assert (await tom.cli("profile", "computations", "set", "tom", str(file))).code == 1
+    lines = (await tom.told("GET", "/api/identities/tom/audit"))["lines"]
+    assert [line["action"] for line in lines] == ["computation deleted", "computation"]
+
+
 async def test_rules(tom: Profiled, tmp_path: Path) -> None:
     """Tried, set, shown and taken away."""
     file = tmp_path / "rules.json"
