@@ -5,13 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any
 
-import msgspec
 import typer
 
 from segment_do.cli.client import connect, path_part
+from segment_do.cli.files import read_object
 from segment_do.cli.options import HomeOption, JsonOption
 from segment_do.cli.output import note, print_json, print_table, print_text
-from segment_do.errors import InvalidRequest
 
 __all__ = ["app"]
 
@@ -36,7 +35,7 @@ def set_(
     home: HomeOption = None,
 ) -> None:
     """Add one, or put it in the place of the one with its key. It counts events from now on."""
-    definition = _read(file)
+    definition = read_object(file)
     with connect(home) as platform:
         found = platform.put(f"{_path(identity)}/{path_part(str(definition.get('key', '')))}", definition)
     _print(found["computations"], as_json)
@@ -73,13 +72,3 @@ def _print(found: list[dict[str, Any]], as_json: bool) -> None:
         print_table(["key", "class", "kind", "since"], rows)
     else:
         note("There are none yet. `segment-do profile computations set IDENTITY FILE` adds one.")
-
-
-def _read(file: Path) -> dict[str, Any]:
-    try:
-        found = msgspec.json.decode(file.read_bytes())
-    except (OSError, UnicodeError, msgspec.DecodeError, RecursionError) as error:
-        raise InvalidRequest(f"The definition in {file} is no JSON that can be read: {error}.") from None
-    if not isinstance(found, dict):
-        raise InvalidRequest(f"The definition in {file} has to be a JSON object.")
-    return found

@@ -9,9 +9,9 @@ import msgspec
 import typer
 
 from segment_do.cli.client import connect, path_part
+from segment_do.cli.files import read_object
 from segment_do.cli.options import HomeOption, JsonOption
 from segment_do.cli.output import note, print_json, print_table, print_text
-from segment_do.errors import InvalidRequest
 
 __all__ = ["app"]
 
@@ -38,7 +38,7 @@ def set_(
     home: HomeOption = None,
 ) -> None:
     """Give an identity rules of its own; its profiles are made anew by them."""
-    rules = _read(file)
+    rules = read_object(file)
     with connect(home) as platform:
         told = platform.put(_path(identity) + ("?dryRun=true" if dry_run else ""), rules)
     if not dry_run or as_json:
@@ -70,13 +70,3 @@ def _print(told: dict[str, Any], as_json: bool) -> None:
     for line in msgspec.json.format(msgspec.json.encode(told["rules"]), indent=2).decode().splitlines():
         print_text(line)
     note("They are the identity's own." if told["own"] else "They are those of the settings.")
-
-
-def _read(file: Path) -> dict[str, Any]:
-    try:
-        found = msgspec.json.decode(file.read_bytes())
-    except (OSError, UnicodeError, msgspec.DecodeError, RecursionError) as error:
-        raise InvalidRequest(f"The rules in {file} are no JSON that can be read: {error}.") from None
-    if not isinstance(found, dict):
-        raise InvalidRequest(f"The rules in {file} have to be a JSON object.")
-    return found

@@ -12,6 +12,7 @@ import msgspec
 import typer
 
 from segment_do.cli.client import connect, path_part
+from segment_do.cli.files import read_json, read_text
 from segment_do.cli.options import HomeOption, JsonOption
 from segment_do.cli.output import note, print_json, print_text
 from segment_do.errors import InvalidRequest
@@ -44,9 +45,9 @@ def set_(
     """Let a source take webhook calls, in place of any it took before."""
     told = _settings(settings or [])
     if mapping is not None:
-        told["mapping"] = _json(mapping)
+        told["mapping"] = read_json(mapping)
     if function is not None:
-        told["function"] = _text(function)
+        told["function"] = read_text(function)
     with connect(home) as platform:
         found = platform.source(source)
         made = platform.put(_path(found["id"]), {"kind": kind, "settings": told})
@@ -95,7 +96,7 @@ def try_(
     home: HomeOption = None,
 ) -> None:
     """Show which events a call would make. Nothing is stored."""
-    body = sys.stdin.read() if payload is None else _text(payload)
+    body = sys.stdin.read() if payload is None else read_text(payload)
     with connect(home) as platform:
         found = platform.source(source)
         path = f"/webhooks/{path_part(found['id'])}?dryRun=true&writeKey={quote(found['writeKey'], safe='')}"
@@ -125,17 +126,3 @@ def _settings(pairs: Sequence[str]) -> dict[str, Any]:
             raise InvalidRequest(f"--set gives {first!r} both a value and values inside it.")
         into[key] = _FLAGS.get(value, value)
     return told
-
-
-def _json(path: Path) -> Any:
-    try:
-        return msgspec.json.decode(_text(path))
-    except msgspec.DecodeError as error:
-        raise InvalidRequest(f"The file {path} is no JSON: {error}.") from None
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InvalidRequest(f"The file {path} cannot be read: {type(error).__name__}.") from None
