@@ -10,7 +10,7 @@ that hold for ever only the first event with a given set of ids can change anyth
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from segment_do.identity.rules import MAX_IDS, Rules
@@ -118,11 +118,6 @@ def join(distinct: Sequence[Group], groups: dict[Id, Group], rules: Rules, times
     return target
 
 
-def order_key(bond: Bond, rules: Rules) -> tuple[object, ...]:
-    """Sorts bonds in the order in which they count."""
-    return _arrival(bond) if rules.order == "arrival" else _time(bond)
-
-
 def _time(bond: Bond) -> tuple[object, ...]:
     return bond.timestamp, bond.message_id, bond.ids
 
@@ -134,16 +129,3 @@ def _arrival(bond: Bond) -> tuple[object, ...]:
 def canonical(ids: Iterable[Id], rules: Rules) -> Id:
     """The id that a profile hangs on: the highest priority, then the smallest value. A function of the ids alone."""
     return min(ids, key=lambda each: (rules.rank(each[0]), each[1]))
-
-
-def by_priority(ids: Iterable[Id], rules: Rules) -> tuple[Id, ...]:
-    """Ids in the order in which they are kept."""
-    return tuple(sorted(ids, key=lambda each: (rules.rank(each[0]), each[1])))
-
-
-def counts_of(ids: Mapping[Id, object]) -> dict[str, int]:
-    """Ids by type."""
-    counts: dict[str, int] = {}
-    for kind, _value in ids:
-        counts[kind] = counts.get(kind, 0) + 1
-    return counts
