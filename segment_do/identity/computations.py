@@ -7,8 +7,9 @@ bounded steps, later. One that only has another name, destinations or output goe
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
@@ -23,10 +24,91 @@ from segment_do.computed import (
     wrong,
 )
 from segment_do.errors import InvalidRequest, NotFound
+from segment_do.identity.audit import write_audit
+from segment_do.identity.database import Database
+from segment_do.identity.packs import decode_packs
 
-__all__ = ["Computation", "drop_computation", "end_filling", "put_computation", "read_computations", "read_space"]
+if TYPE_CHECKING:
+    from segment_do.identity.resolution import Resolution
+
+__all__ = ["Computation", "Computations", "read_computations", "read_space"]
 
 _decoder: Final = msgspec.json.Decoder(Definition)
+
+
+class Computations:
+    """Those of one graph. Every method raises StorageFailed, CorruptData and OwnershipLost as :meth:`.graph.Graph.apply` does."""
+
+    def __init__(self, database: Database, resolution: Resolution, clock: Callable[[], int]) -> None:
+        self._database = database
+        self._resolution = resolution
+        self._clock = clock
+
+    def all(self) -> list[Computation]:
+        """Computed traits and audiences, traits first, each by key."""
+        with self._database.reading() as connection:
+            return read_computations(connection)
+
+    def put(self, definition: Definition, by: str, *, backfill: bool = False) -> None:
+        """Add a computed trait or an audience, or put it in the place of the one with its key.
+
+        It counts events from now on. With ``backfill`` nothing is told of its values until :meth:`backfill` has counted those of
+        before. Profiles that it concerns at once are looked at by :meth:`.graph.Graph.maintain`.
+
+        Raises:
+            InvalidRequest: it does not go with the others, or there are too many (``invalid_computation``).
+        """
+        now = self._clock()
+        with self._database.transaction() as connection:
+            _put(connection, definition, now, filling=backfill)
+            told = msgspec.to_builtins(definition)
+            write_audit(connection, now, "computation", definition=told, backfill=backfill, by=by)
+        self._resolution.computed.load()
+
+    def delete(self, key: str, by: str) -> None:
+        """Take a computed trait or an audience away. Nothing more is told of it; what it counted goes in :meth:`.graph.Graph.maintain`.
+
+        Raises:
+            NotFound: there is none of this key.
+            InvalidRequest: an audience reads it (``computation_in_use``).
+        """
+        with self._database.transaction() as connection:
+            _drop(connection, key)
+            write_audit(connection, self._clock(), "computation deleted", key=key, by=by)
+        self._resolution.computed.load()
+
+    def backfill(self, key: str, packs: list[tuple[bytes, int]], *, position: int, last: bool = False) -> int:
+        """Count events of before a definition, for it alone; returns how many counted.
+
+        Events are given in one order, in any parts; ``position`` grows from part to part and is the caller's own (a log's offset). A
+        part up to a position that was counted before changes nothing, so a caller that died goes on after ``Computation.filled``, or
+        begins anew. Events that the definition counted as they came are left out. After the ``last`` part
+        :meth:`.graph.Graph.maintain` tells of the values.
+
+        Raises:
+            NotFound: there is no such computation.
+            InvalidRequest: it was set without ``backfill`` (``not_filling``).
+        """
+        computed = self._resolution.computed
+        found = next((each for each in self.all() if each.definition.key == key), None)
+        if found is None:
+            raise NotFound(f"There is no computation {key!r}.")
+        if position <= found.filled:
+            return 0
+        if not found.filling:
+            raise InvalidRequest(f"The computation {key!r} is not being filled.", code="not_filling")
+        records = decode_packs(packs)
+        try:
+            with self._database.transaction() as connection:
+                counted = self._resolution.fill(found, records, self._clock())
+                connection.execute("UPDATE computation SET filled = ? WHERE number = ?", (position, found.number))
+                if last:
+                    _end_filling(connection, found)
+        except BaseException:
+            computed.clear()
+            raise
+        computed.load()
+        return counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +154,7 @@ def read_space(connection: sqlite3.Connection) -> Space:
     return Space(name.decode("utf-8", "replace"))
 
 
-def put_computation(connection: sqlite3.Connection, definition: Definition, now: int, *, filling: bool) -> None:
+def _put(connection: sqlite3.Connection, definition: Definition, now: int, *, filling: bool) -> None:
     """Inside a transaction: add a definition, or put it in the place of the one with its key.
 
     Raises:
@@ -104,7 +186,7 @@ def put_computation(connection: sqlite3.Connection, definition: Definition, now:
     )
 
 
-def drop_computation(connection: sqlite3.Connection, key: str) -> None:
+def _drop(connection: sqlite3.Connection, key: str) -> None:
     """Inside a transaction: take a definition away. Nothing is told of it any more.
 
     Raises:
@@ -124,7 +206,7 @@ def drop_computation(connection: sqlite3.Connection, key: str) -> None:
         raise NotFound(f"There is no computation {key!r}.")
 
 
-def end_filling(connection: sqlite3.Connection, computation: Computation) -> None:
+def _end_filling(connection: sqlite3.Connection, computation: Computation) -> None:
     """Inside a transaction: all events of before are counted; every profile is to be looked at."""
     connection.execute("UPDATE computation SET filling = 0, cursor = 0 WHERE number = ?", (computation.number,))
     connection.execute("DELETE FROM computed_early WHERE computation = ?", (computation.number,))

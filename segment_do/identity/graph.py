@@ -16,46 +16,33 @@ from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
-import msgspec
-
-from segment_do.computed import DAY_MICROSECONDS, Definition
-from segment_do.errors import CorruptData, InvalidRequest, NotFound, SegmentDoError, StorageFailed
-from segment_do.events.record import Record, decode_pack, encode_record
+from segment_do.computed import DAY_MICROSECONDS
+from segment_do.errors import SegmentDoError, StorageFailed
+from segment_do.events.record import Record, encode_record
 from segment_do.home import sync_directory
 from segment_do.identity.about import Trait, links, profile_id_at, trait_details
-from segment_do.identity.computations import (
-    Computation,
-    drop_computation,
-    end_filling,
-    put_computation,
-    read_computations,
-)
+from segment_do.identity.computations import Computations
 from segment_do.identity.database import Database
 from segment_do.identity.decision import Id
 from segment_do.identity.explanation import Edge, Step, history, why
-from segment_do.identity.ids import Node
 from segment_do.identity.outbox import Outbox, OutboxEntry
 from segment_do.identity.ownership import FolderLock
+from segment_do.identity.packs import decode_packs
 from segment_do.identity.persistent import find_persistent
 from segment_do.identity.profile import (
     ExternalId,
     Profile,
-    count_profiles,
-    profile_nodes,
     profile_of,
-    profile_root,
     read_profile,
 )
 from segment_do.identity.resolution import Resolution
-from segment_do.identity.revision import AuditLine, audit, bonds_across, cut, join_by_hand, read_audit
+from segment_do.identity.revisions import Revisions
 from segment_do.identity.rules import DEFAULT_RULES, Rules, own_rules
 from segment_do.identity.seen import Seen, message_keys
 
-__all__ = ["Applied", "Graph", "Proposal"]
-
-_MOST_SHOWN = 100
+__all__ = ["Applied", "Graph"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,18 +58,6 @@ class Applied:
     """Trait names that found no room in their external id."""
     seq: int | None = None
     """The last outbox entry written, or None."""
-
-
-@dataclass(frozen=True, slots=True)
-class Proposal:
-    """What other rules would do."""
-
-    profiles_before: int
-    profiles_after: int
-    ids_moved: int
-    """External ids that would belong to another profile, or to one of another name."""
-    examples: list[tuple[str, str, str]]
-    """Some of them: type, value, profile id then."""
 
 
 class Graph:
@@ -103,8 +78,11 @@ class Graph:
         self._outbox = outbox
         self._clock = clock
         with database.reading() as connection:
-            self.rules = own_rules(connection) or rules
-            self._resolution = Resolution(connection, self.rules)
+            self._resolution = Resolution(connection, own_rules(connection) or rules)
+        self.revisions = Revisions(database, self._resolution, outbox, clock)
+        """What people change by hand."""
+        self.computations = Computations(database, self._resolution, clock)
+        """Computed traits and audiences."""
 
     @classmethod
     def open(
@@ -154,6 +132,11 @@ class Graph:
         return self._database.epoch
 
     @property
+    def rules(self) -> Rules:
+        """The rules that hold: the graph's own, or those it was opened with."""
+        return self._resolution.rules
+
+    @property
     def born(self) -> int:
         """Second (since the epoch) in which this graph's file was made. Outbox sequences begin anew with it."""
         return self._database.born
@@ -174,7 +157,7 @@ class Graph:
             OwnershipLost: another activation owns the graph; close this one.
             CorruptData: a pack, or the graph, does not check out.
         """
-        records = _decoded(packs)
+        records = decode_packs(packs)
         if not records:
             return Applied()
         self._seen.relieve()
@@ -278,7 +261,7 @@ class Graph:
             return None if node is None else profile_id_at(connection, node)
 
     def own_rules(self) -> Rules | None:
-        """The rules that this graph was given with :meth:`set_rules`; None where those of the settings hold.
+        """The rules that this graph was given with :meth:`.Revisions.set_rules`; None where those of the settings hold.
 
         Raises:
             StorageFailed, CorruptData, OwnershipLost.
@@ -294,7 +277,7 @@ class Graph:
             StorageFailed, CorruptData, OwnershipLost.
         """
         with self._database.reading() as connection:
-            return why(connection, self.rules, self._node(one).node, self._node(other).node)
+            return why(connection, self.rules, self._resolution.known(*one).node, self._resolution.known(*other).node)
 
     def history(self, kind: str, value: str) -> list[Step]:
         """What made the profile of an id, in the order in which it counts.
@@ -304,61 +287,7 @@ class Graph:
             StorageFailed, CorruptData, OwnershipLost.
         """
         with self._database.reading() as connection:
-            return history(connection, self.rules, self._node((kind, value)).node)
-
-    def audit(self, limit: int) -> list[AuditLine]:
-        """What was changed by hand, the newest first.
-
-        Raises:
-            StorageFailed, CorruptData, OwnershipLost.
-        """
-        with self._database.reading() as connection:
-            return read_audit(connection, limit)
-
-    def unmerge(self, bond: int, by: str) -> Applied:
-        """Undo what one event brought together (``Edge.bond``), and make the profiles anew without it.
-
-        Raises:
-            NotFound: there is no such bond.
-            StorageFailed, CorruptData, OwnershipLost.
-        """
-        return self._revise("unmerge", lambda connection: self._cut(connection, [bond]), bond=bond, by=by)
-
-    def split(self, ids: list[Id], by: str) -> Applied:
-        """Take ids out of their profile, together: undo every bond that holds them to the rest of it.
-
-        Raises:
-            NotFound: no event carried one of them.
-            InvalidRequest: they are not of one profile.
-            StorageFailed, CorruptData, OwnershipLost.
-        """
-        taken = {self._node(each).node for each in ids}
-
-        def change(connection: sqlite3.Connection) -> None:
-            profiles = {profile_root(connection, node) for node in taken}
-            if len(profiles) != 1:
-                raise InvalidRequest("The ids are of different profiles already.", code="nothing_to_split")
-            inside = set(profile_nodes(connection, profiles.pop()))
-            self._cut(connection, bonds_across(connection, self._resolution.bonds, inside, taken))
-
-        return self._revise("split", change, ids=ids, by=by)
-
-    def merge(self, one: Id, other: Id, by: str) -> Applied:
-        """Make the profiles of two ids one, whatever the limits say.
-
-        Raises:
-            NotFound: no event carried one of them.
-            InvalidRequest: they are the same id.
-            StorageFailed, CorruptData, OwnershipLost.
-        """
-        nodes = sorted({self._node(one), self._node(other)}, key=lambda node: (self.rules.rank(node.kind), node.value))
-        record = self._by_hand()
-        return self._revise(
-            "merge",
-            lambda _connection: join_by_hand(self._resolution.bonds, self._resolution.clusters, nodes, record),
-            ids=[one, other],
-            by=by,
-        )
+            return history(connection, self.rules, self._resolution.known(kind, value).node)
 
     def simulate(self, packs: list[tuple[bytes, int]], now: int) -> list[Record]:
         """What applying these would put into the outbox: the events with their profile ids, and what would become of ids and
@@ -367,125 +296,13 @@ class Graph:
         Raises:
             StorageFailed, CorruptData, OwnershipLost.
         """
-        records = _decoded(packs)
+        records = decode_packs(packs)
         try:
             with self._database.rehearsal():
                 self._resolution.absorb(records)
                 return records + self._resolution.write(now)[1]
         finally:
             self._resolution.rollback()
-
-    def set_rules(self, rules: Rules | None, defaults: Rules, by: str) -> Applied:
-        """Give the graph rules of its own, or (None) take them away; every profile is made anew by them.
-
-        Takes time in proportion to what is in the graph.
-
-        Raises:
-            StorageFailed, CorruptData, OwnershipLost.
-        """
-        before = self.rules
-        self.rules = rules or defaults
-
-        def change(connection: sqlite3.Connection) -> None:
-            text = None if rules is None else msgspec.json.encode(rules).decode()
-            connection.execute("UPDATE meta SET rules = ?", (text,))
-            self._resolution = Resolution(connection, self.rules)
-            self._resolution.clusters.replay_all()
-
-        try:
-            return self._revise("rules", change, rules=None if rules is None else msgspec.to_builtins(rules), by=by)
-        except BaseException:
-            self.rules = before
-            with self._database.reading() as connection:
-                self._resolution = Resolution(connection, before)
-            raise
-
-    def propose_rules(self, rules: Rules) -> Proposal:
-        """What other rules would make of the profiles that there are. Nothing is kept.
-
-        Raises:
-            StorageFailed, CorruptData, OwnershipLost.
-        """
-        with self._database.rehearsal() as connection:
-            before = count_profiles(connection)
-            clusters = Resolution(connection, rules).clusters
-            clusters.replay_all()
-            moved = list(clusters.moved.values())
-            examples = [(node.kind, node.value, node.profile_id) for node in moved[:_MOST_SHOWN]]
-            return Proposal(before, count_profiles(connection), len(moved), examples)
-
-    def computations(self) -> list[Computation]:
-        """Computed traits and audiences, traits first, each by key.
-
-        Raises:
-            StorageFailed, CorruptData, OwnershipLost.
-        """
-        with self._database.reading() as connection:
-            return read_computations(connection)
-
-    def set_computation(self, definition: Definition, by: str, *, backfill: bool = False) -> None:
-        """Add a computed trait or an audience, or put it in the place of the one with its key.
-
-        It counts events from now on. With ``backfill`` nothing is told of its values until :meth:`backfill` has counted those of
-        before. Profiles that it concerns at once are looked at by :meth:`maintain`.
-
-        Raises:
-            InvalidRequest: it does not go with the others, or there are too many (``invalid_computation``).
-            StorageFailed, CorruptData, OwnershipLost.
-        """
-        now = self._clock()
-        with self._database.transaction() as connection:
-            put_computation(connection, definition, now, filling=backfill)
-            told = msgspec.to_builtins(definition)
-            audit(connection, now, "computation", definition=told, backfill=backfill, by=by)
-        self._resolution.computed.load()
-
-    def delete_computation(self, key: str, by: str) -> None:
-        """Take a computed trait or an audience away. Nothing more is told of it; what it counted goes in :meth:`maintain`.
-
-        Raises:
-            NotFound: there is none of this key.
-            InvalidRequest: an audience reads it (``computation_in_use``).
-            StorageFailed, CorruptData, OwnershipLost.
-        """
-        with self._database.transaction() as connection:
-            drop_computation(connection, key)
-            audit(connection, self._clock(), "computation deleted", key=key, by=by)
-        self._resolution.computed.load()
-
-    def backfill(self, key: str, packs: list[tuple[bytes, int]], *, position: int, last: bool = False) -> int:
-        """Count events of before a definition, for it alone; returns how many counted.
-
-        Events are given in one order, in any parts; ``position`` grows from part to part and is the caller's own (a log's offset). A
-        part up to a position that was counted before changes nothing, so a caller that died goes on after ``Computation.filled``, or
-        begins anew. Events that the definition counted as they came are left out. After the ``last`` part :meth:`maintain` tells of the
-        values.
-
-        Raises:
-            NotFound: there is no such computation.
-            InvalidRequest: it was set without ``backfill`` (``not_filling``).
-            StorageFailed, CorruptData, OwnershipLost.
-        """
-        computed = self._resolution.computed
-        found = next((each for each in self.computations() if each.definition.key == key), None)
-        if found is None:
-            raise NotFound(f"There is no computation {key!r}.")
-        if position <= found.filled:
-            return 0
-        if not found.filling:
-            raise InvalidRequest(f"The computation {key!r} is not being filled.", code="not_filling")
-        records = _decoded(packs)
-        try:
-            with self._database.transaction() as connection:
-                counted = self._resolution.fill(found, records, self._clock())
-                connection.execute("UPDATE computation SET filled = ? WHERE number = ?", (position, found.number))
-                if last:
-                    end_filling(connection, found)
-        except BaseException:
-            computed.clear()
-            raise
-        computed.load()
-        return counted
 
     def maintain(self, budget_seconds: float = 0.0) -> bool:
         """Between batches: move message keys into files, merge and expire those; look at some profiles whose computed values another
@@ -523,36 +340,6 @@ class Graph:
         found = self._resolution.node(*named)
         return None if found is None else found.node
 
-    def _node(self, given: Id) -> Node:
-        found = self._resolution.node(*given)
-        if found is None:
-            raise NotFound(f"No event carried the {given[0]} {given[1]!r}.")
-        return found
-
-    def _by_hand(self) -> Record:
-        now = self._clock()
-        return Record(f"manual-{now}", "manual", "", None, None, None, now, now, None, None, None, b"{}")
-
-    def _cut(self, connection: sqlite3.Connection, bonds: list[int]) -> None:
-        cut(connection, self._resolution.clusters, bonds, self._clock())
-
-    def _revise(self, action: str, change: Callable[[sqlite3.Connection], None], **detail: Any) -> Applied:
-        """One change by hand, its line in the audit, and what became of ids in the outbox: one transaction."""
-        try:
-            with self._database.transaction() as connection:
-                change(connection)
-                self._resolution.finish()
-                became = self._resolution.became(self._by_hand(), self._clock())
-                audit(connection, self._clock(), action, **detail)
-                seq = self._outbox.write(connection, [encode_record(each) for each in became]) if became else None
-        except BaseException:
-            self._resolution.rollback()
-            raise
-        self._resolution.commit()
-        if became:
-            self._outbox.commit()
-        return Applied(seq=seq)
-
     def _sweep(self) -> bool:
         """One step, in a transaction of its own; whether it was the last."""
         with self._database.transaction() as connection:
@@ -583,14 +370,3 @@ class Graph:
             fresh = self._seen.sift([keys[place] for place in of_day], received_day=day, today=today)
             found += [of_day[index] for index in fresh]
         return [records[place] for place in sorted(found)]
-
-
-def _decoded(packs: list[tuple[bytes, int]]) -> list[Record]:
-    try:
-        if len(packs) == 1:
-            return decode_pack(*packs[0])
-        return [record for pack, count in packs for record in decode_pack(pack, count)]
-    except msgspec.DecodeError as error:
-        raise CorruptData(
-            "A pack does not hold the records it should.", hint="This is a bug; please report it."
-        ) from error

@@ -125,7 +125,7 @@ def _history(graph: Graph, asked: Arguments) -> dict[str, Any]:
 
 
 def _audit(graph: Graph, asked: Arguments) -> dict[str, Any]:
-    lines = graph.audit(asked["limit"])
+    lines = graph.revisions.audit(asked["limit"])
     return {
         "lines": [
             {"line": each.line, "at": iso(each.at), "action": each.action, "detail": each.detail} for each in lines
@@ -157,7 +157,7 @@ def _rules(graph: Graph, _asked: Arguments) -> dict[str, Any]:
 
 
 def _propose_rules(graph: Graph, asked: Arguments) -> dict[str, Any]:
-    found = graph.propose_rules(read_rules(asked["rules"]))
+    found = graph.revisions.propose_rules(read_rules(asked["rules"]))
     return {
         "profilesBefore": found.profiles_before,
         "profilesAfter": found.profiles_after,
@@ -175,35 +175,35 @@ def _computations(graph: Graph, _asked: Arguments) -> dict[str, Any]:
                 "since": iso(each.since),
                 "filling": each.filling,
             }
-            for each in graph.computations()
+            for each in graph.computations.all()
         ]
     }
 
 
 def _set_computation(graph: Graph, asked: Arguments, _defaults: Rules) -> dict[str, Any]:
-    graph.set_computation(read_definition(asked["definition"]), asked["by"])
+    graph.computations.put(read_definition(asked["definition"]), asked["by"])
     return _computations(graph, {})
 
 
 def _delete_computation(graph: Graph, asked: Arguments, _defaults: Rules) -> dict[str, Any]:
-    graph.delete_computation(asked["key"], asked["by"])
+    graph.computations.delete(asked["key"], asked["by"])
     return {"deleted": asked["key"]}
 
 
 def _unmerge(graph: Graph, asked: Arguments, _defaults: Rules) -> dict[str, Any]:
-    graph.unmerge(asked["bond"], asked["by"])
+    graph.revisions.unmerge(asked["bond"], asked["by"])
     return {"bond": asked["bond"]}
 
 
 def _merge(graph: Graph, asked: Arguments, _defaults: Rules) -> dict[str, Any]:
     one, other = (named_id(each) for each in asked["ids"])
-    graph.merge(one, other, asked["by"])
+    graph.revisions.merge(one, other, asked["by"])
     return {"profileId": graph.profile_id_of(*one)}
 
 
 def _split(graph: Graph, asked: Arguments, _defaults: Rules) -> dict[str, Any]:
     ids = [named_id(each) for each in asked["ids"]]
-    graph.split(ids, asked["by"])
+    graph.revisions.split(ids, asked["by"])
     return {"profileIds": {each: graph.profile_id_of(*one) for each, one in zip(asked["ids"], ids, strict=True)}}
 
 
@@ -224,17 +224,17 @@ def _delete_id(graph: Graph, asked: Arguments, _defaults: Rules) -> dict[str, An
         raise InvalidRequest("The id that the profile is looked up by cannot be deleted.", code="validation_error")
     if gone[0] == "user_id" and sum(each.kind == "user_id" for each in ids) == 1:
         raise InvalidRequest("The last user_id of a profile cannot be deleted.", code="validation_error")
-    graph.split([gone], asked["by"])
+    graph.revisions.split([gone], asked["by"])
     for each in ids:  # an event that tied the deleted id to others has tied those to each other as well
         rest = (each.kind, each.value)
         if rest != accepted and graph.profile_id_of(*rest) != graph.profile_id_of(*lookup):
-            graph.merge(lookup, rest, asked["by"])
+            graph.revisions.merge(lookup, rest, asked["by"])
     return {"type": gone[0], "id": gone[1]}
 
 
 def _set_rules(graph: Graph, asked: Arguments, defaults: Rules) -> dict[str, Any]:
     given = asked["rules"]
-    graph.set_rules(None if given is None else read_rules(given), defaults, asked["by"])
+    graph.revisions.set_rules(None if given is None else read_rules(given), defaults, asked["by"])
     return _rules(graph, {})
 
 

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 
 import msgspec
 
+from segment_do.errors import NotFound
 from segment_do.events.record import EXTERNAL_ID, NOT_EVENTS, Record
 from segment_do.identity.bonds import FORCED_RULES, Bonds
 from segment_do.identity.clusters import Clusters
@@ -40,7 +41,12 @@ class Resolution:
 
     def __init__(self, connection: sqlite3.Connection, rules: Rules) -> None:
         self._connection = connection
-        self._rules = rules
+        self.begin(rules)
+
+    def begin(self, rules: Rules) -> None:
+        """Go by these rules from here on, and forget what was read by others. Between batches, or before the first."""
+        connection = self._connection
+        self.rules = rules
         self._reader = Reader(rules)
         self._nodes = Nodes(connection, rules)
         self.bonds = Bonds(connection, rules)
@@ -74,7 +80,7 @@ class Resolution:
                     elif kind == "group":
                         group = read_group(record.payload)
                     elif kind == "alias":
-                        previous = read_previous_id(record.payload) if self._rules.alias == "merge" else None
+                        previous = read_previous_id(record.payload) if self.rules.alias == "merge" else None
                     else:
                         continue
                 timestamp = record.timestamp
@@ -166,8 +172,19 @@ class Resolution:
 
     def node(self, kind: str, value: str) -> Node | None:
         """The node of an id that an event carried before."""
-        accepted = self._rules.accepted(kind, value)
+        accepted = self.rules.accepted(kind, value)
         return None if accepted is None else self._nodes.find(kind, accepted)
+
+    def known(self, kind: str, value: str) -> Node:
+        """The node of an id that an event carried before.
+
+        Raises:
+            NotFound: none did.
+        """
+        found = self.node(kind, value)
+        if found is None:
+            raise NotFound(f"No event carried the {kind} {value!r}.")
+        return found
 
     def fill(self, computation: Computation, records: Sequence[Record], now: int) -> int:
         """Inside a transaction: count events of before a computation for it alone, and change nothing else; returns how many."""
@@ -204,9 +221,9 @@ class Resolution:
         inside = self._reader.read(record)
         named = [("user_id", record.user_id), ("anonymous_id", record.anonymous_id), *(inside.people if inside else ())]
         accepted = [
-            (kind, found) for kind, value in named if value and (found := self._rules.accepted(kind, value)) is not None
+            (kind, found) for kind, value in named if value and (found := self.rules.accepted(kind, value)) is not None
         ]
-        first = min(accepted, key=lambda each: (self._rules.rank(each[0]), each[1]), default=None)
+        first = min(accepted, key=lambda each: (self.rules.rank(each[0]), each[1]), default=None)
         return None if first is None else self._nodes.find(*first)
 
     def _belongs_to(self, record: Record) -> str | None:
@@ -228,7 +245,7 @@ class Resolution:
                 found.append(node)
         if not found:
             return None
-        rank = self._rules.rank
+        rank = self.rules.rank
         found.sort(key=lambda node: (rank(node.kind), node.value))
         if len(found) > 1:
             self._bond(found, record, record.type)
@@ -246,7 +263,7 @@ class Resolution:
         )
         if other is None or other is user:
             return
-        rank = self._rules.rank
+        rank = self.rules.rank
         nodes = sorted((user, other), key=lambda node: (rank(node.kind), node.value))
         changed = self.bonds.stage(nodes, record, "alias", self._nodes.first_new)
         if changed != "known":

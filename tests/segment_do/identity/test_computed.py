@@ -67,7 +67,7 @@ def values(graph: Graph, kind: str, value: str) -> dict[str, Any]:
 
 def define(graph: Graph, *definitions: dict[str, Any], **given: Any) -> None:
     for each in definitions:
-        graph.set_computation(read_definition(each), "test", **given)
+        graph.computations.put(read_definition(each), "test", **given)
 
 
 def settle(graph: Graph) -> None:
@@ -286,13 +286,13 @@ def test_merge_and_unmerge(tmp_path: Path) -> None:
     apply(graph, identify("m4", {}, user="u", anonymous="a"))
     assert values(graph, "anonymous_id", "a") == {"orders": 3}
     [edge] = graph.why(("user_id", "u"), ("anonymous_id", "a")) or []
-    graph.unmerge(edge.bond, "test")
+    graph.revisions.unmerge(edge.bond, "test")
     assert values(graph, "anonymous_id", "a") == {"orders": 1}
     assert values(graph, "user_id", "u") == {"orders": 2}
     apply(graph, ordered("m5", user="v"))
-    graph.merge(("user_id", "v"), ("user_id", "u"), "test")
+    graph.revisions.merge(("user_id", "v"), ("user_id", "u"), "test")
     assert values(graph, "user_id", "v") == values(graph, "user_id", "u") == {"orders": 3}
-    graph.split([("user_id", "v")], "test")
+    graph.revisions.split([("user_id", "v")], "test")
     assert values(graph, "user_id", "v") == {"orders": 1}
     user = [said(each)["orders"] for each in told(graph) if each.user_id == "u"]
     assert user == [2, 3, 2, 3, 2]
@@ -306,7 +306,7 @@ def test_what_was_told_of_a_profile_is_put_right_when_it_parts_again(tmp_path: P
     define(graph, COUNT)
     apply(graph, identify("m1", {"email": "e"}, anonymous="b"), ordered("m2", anonymous="b"))
     apply(graph, identify("m3", {"email": "e"}, user="u", at=NOON + 1))
-    graph.split([("email", "e")], "test")
+    graph.revisions.split([("email", "e")], "test")
     last = {each.profile_id: said(each)["orders"] for each in told(graph)}
     assert last == {
         profile_id("email", "e"): 0,
@@ -336,7 +336,7 @@ def test_other_rules_make_other_values(tmp_path: Path) -> None:
         apply(graph, ordered(f"m{number}", user="u", anonymous=f"a{number}", at=NOON + number))
         apply(graph, ordered(f"n{number}", anonymous=f"a{number}", at=NOON + number))
     assert values(graph, "user_id", "u") == {"orders": 6}
-    graph.set_rules(msgspec.convert({"types": {"anonymous_id": {"limit": 2}}}, Rules), Rules(), "test")
+    graph.revisions.set_rules(msgspec.convert({"types": {"anonymous_id": {"limit": 2}}}, Rules), Rules(), "test")
     assert values(graph, "user_id", "u") == {"orders": 5}
     assert values(graph, "anonymous_id", "a2") == {"orders": 1}
     apply(graph, ordered("m9", user="u"))
@@ -450,19 +450,19 @@ def test_definitions_last_and_are_audited(tmp_path: Path) -> None:
     define(graph, COUNT, BUYERS)
     graph.close()
     graph = open_graph(tmp_path)
-    assert [each.definition.key for each in graph.computations()] == ["orders", "buyers"]
+    assert [each.definition.key for each in graph.computations.all()] == ["orders", "buyers"]
     apply(graph, ordered("m1", user="u"))
-    graph.delete_computation("orders", "test")
+    graph.computations.delete("orders", "test")
     assert values(graph, "user_id", "u") == {}
     settle(graph)
     apply(graph, ordered("m2", user="u"))
     assert len(told(graph)) == 1
-    assert [line.action for line in graph.audit(10)] == ["computation deleted", "computation", "computation"]
+    assert [line.action for line in graph.revisions.audit(10)] == ["computation deleted", "computation", "computation"]
     tables = ("computation", "computed_state")
     counts = [graph._database.connection.execute(f"SELECT count(*) FROM {each}").fetchone()[0] for each in tables]
     assert counts == [1, 1]
     with pytest.raises(NotFound):
-        graph.delete_computation("orders", "test")
+        graph.computations.delete("orders", "test")
 
 
 def test_another_name_keeps_what_was_counted_another_meaning_does_not(tmp_path: Path) -> None:
@@ -486,7 +486,7 @@ def test_definitions_go_together_or_not_at_all(tmp_path: Path) -> None:
         define(graph, reader)
     define(graph, COUNT, reader)
     with pytest.raises(InvalidRequest) as error:
-        graph.delete_computation("orders", "test")
+        graph.computations.delete("orders", "test")
     assert error.value.code == "computation_in_use"
     define(graph, *({**COUNT, "key": f"k{number}"} for number in range(48)))
     with pytest.raises(InvalidRequest, match="50 already"):
@@ -513,7 +513,7 @@ def test_an_audience_finds_whom_it_holds_already(tmp_path: Path) -> None:
 
 
 def backfill(graph: Graph, *records: Record, position: int, last: bool = False) -> int:
-    return graph.backfill("orders", [(encode_pack(records), len(records))], position=position, last=last)
+    return graph.computations.backfill("orders", [(encode_pack(records), len(records))], position=position, last=last)
 
 
 def test_what_was_before_is_counted_once(tmp_path: Path) -> None:
@@ -533,7 +533,7 @@ def test_what_was_before_is_counted_once(tmp_path: Path) -> None:
     shutil.copytree(tmp_path, tmp_path.with_name("image"))
     graph.close()
     graph = open_graph(tmp_path.with_name("image"))
-    [found] = graph.computations()
+    [found] = graph.computations.all()
     assert (found.filling, found.filled) == (True, 5)
     assert backfill(graph, *past[:6], position=5) == 0
     stranger = ordered("s1", user="stranger", received=NOON - DAY)
@@ -548,7 +548,7 @@ def test_what_was_before_is_counted_once(tmp_path: Path) -> None:
         backfill(graph, position=14)
     assert error.value.code == "not_filling"
     with pytest.raises(NotFound):
-        graph.backfill("nothing", [], position=1)
+        graph.computations.backfill("nothing", [], position=1)
 
 
 def test_backfill_ends_where_live_counting_began_in_any_order(tmp_path: Path) -> None:

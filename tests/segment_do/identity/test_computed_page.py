@@ -46,7 +46,7 @@ def test_an_example_is_true(tmp_path: Path, example: str) -> None:
     exec(  # the page's own text
         example,
         {
-            "define": lambda given: graph.set_computation(read_definition(given), "the page"),
+            "define": lambda given: graph.computations.put(read_definition(given), "the page"),
             "apply": lambda each: events.apply(graph, each),
             "track": lambda name, **given: event("track", name, given),
             "identify": lambda **given: event("identify", "", given),

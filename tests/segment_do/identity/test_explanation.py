@@ -161,16 +161,16 @@ def test_a_merge_is_taken_back(graph: Graph) -> None:
     """`unmerge` rebuilds the component without the edge; the same event again does not bring it back; the audit says who did it."""
     apply(graph, record("m1", anonymous="a", user="u"), email("m2", None, "e@example.com", NOON + 1, anonymous="a"))
     (bond,) = [step.edge.bond for step in graph.history("user_id", "u") if step.edge.message_id == "m1"]
-    graph.unmerge(bond, "ada")
+    graph.revisions.unmerge(bond, "ada")
     assert ids(graph, "user_id", "u") == {"user_id:u"}
     assert ids(graph, "anonymous_id", "a") == {"anonymous_id:a", "email:e@example.com"}
     assert told(graph)["anonymous_id:a"] == profile_id("email", "e@example.com")
     apply(graph, record("m3", anonymous="a", user="u", at=NOON + 9))
     assert ids(graph, "user_id", "u") == {"user_id:u"}
-    (line,) = graph.audit(10)
+    (line,) = graph.revisions.audit(10)
     assert (line.action, line.detail) == ("unmerge", {"bond": bond, "by": "ada"})
     with pytest.raises(NotFound):
-        graph.unmerge(99, "ada")
+        graph.revisions.unmerge(99, "ada")
 
 
 def test_split_and_merge_by_hand(tmp_path: Path) -> None:
@@ -178,21 +178,21 @@ def test_split_and_merge_by_hand(tmp_path: Path) -> None:
     graph = open_graph(tmp_path)
     apply(graph, record("m1", anonymous="a1", user="u"), record("m2", anonymous="a2", user="u"))
     apply(graph, email("m3", None, "e@example.com", NOON + 1, anonymous="a2"))
-    graph.split([("anonymous_id", "a2"), ("email", "e@example.com")], "ada")
+    graph.revisions.split([("anonymous_id", "a2"), ("email", "e@example.com")], "ada")
     assert ids(graph, "user_id", "u") == {"user_id:u", "anonymous_id:a1"}
     assert ids(graph, "anonymous_id", "a2") == {"anonymous_id:a2", "email:e@example.com"}
     apply(graph, record("m4", user="v"))
-    graph.merge(("user_id", "u"), ("user_id", "v"), "ada")
+    graph.revisions.merge(("user_id", "u"), ("user_id", "v"), "ada")
     assert ids(graph, "user_id", "v") == {"user_id:u", "user_id:v", "anonymous_id:a1"}
     graph.close()
     graph = open_graph(tmp_path)
     assert ids(graph, "user_id", "v") == {"user_id:u", "user_id:v", "anonymous_id:a1"}
-    assert [line.action for line in graph.audit(10)] == ["merge", "split"]
+    assert [line.action for line in graph.revisions.audit(10)] == ["merge", "split"]
     for wrong in ([("user_id", "u"), ("anonymous_id", "a2")],):
         with pytest.raises(InvalidRequest):
-            graph.split(wrong, "ada")
+            graph.revisions.split(wrong, "ada")
     with pytest.raises(InvalidRequest):
-        graph.merge(("user_id", "u"), ("user_id", "u"), "ada")
+        graph.revisions.merge(("user_id", "u"), ("user_id", "u"), "ada")
     graph.close()
 
 
@@ -228,12 +228,12 @@ def test_what_was_undone_can_be_done_again_by_hand(graph: Graph) -> None:
     apply(graph, record("m1", anonymous="a", user="u"))
     for _ in range(2):
         (step,) = [step for step in graph.history("user_id", "u") if step.merged > 1]
-        graph.unmerge(step.edge.bond, "ada")
+        graph.revisions.unmerge(step.edge.bond, "ada")
         assert ids(graph, "user_id", "u") == {"user_id:u"}
-        graph.merge(("user_id", "u"), ("anonymous_id", "a"), "ada")
+        graph.revisions.merge(("user_id", "u"), ("anonymous_id", "a"), "ada")
         assert ids(graph, "user_id", "u") == {"user_id:u", "anonymous_id:a"}
     apply(graph, email("m2", "u", "e@example.com"), email("m3", "v", "e@example.com", NOON + 1))
-    graph.merge(("user_id", "v"), ("email", "e@example.com"), "ada")
+    graph.revisions.merge(("user_id", "v"), ("email", "e@example.com"), "ada")
     assert {"user_id:u", "user_id:v"} <= ids(graph, "email", "e@example.com")
 
 
@@ -274,18 +274,18 @@ def test_other_rules_are_tried_and_then_hold_for_the_past_as_well(tmp_path: Path
     for number in range(4):
         apply(graph, record(f"m{number}", anonymous=f"a{number}", user="u", at=NOON + number))
     rules = read_rules({"types": {"anonymous_id": {"limit": 2, "blocked": ["a0"]}}})
-    proposal = graph.propose_rules(rules)
+    proposal = graph.revisions.propose_rules(rules)
     assert (proposal.profiles_before, proposal.profiles_after, proposal.ids_moved) == (1, 3, 2)
     assert ("anonymous_id", "a3", profile_id("anonymous_id", "a3")) in proposal.examples
     assert len(ids(graph, "user_id", "u")) == 5
-    graph.set_rules(rules, read_rules({}), "ada")
+    graph.revisions.set_rules(rules, read_rules({}), "ada")
     graph.close()
     graph = open_graph(tmp_path)
     assert ids(graph, "user_id", "u") == {"user_id:u", "anonymous_id:a1", "anonymous_id:a2"}
     assert graph.profile("anonymous_id", "a0") is None
-    graph.set_rules(None, read_rules({}), "ada")
+    graph.revisions.set_rules(None, read_rules({}), "ada")
     assert len(ids(graph, "user_id", "u")) == 5
-    assert graph.audit(1)[0].detail == {"rules": None, "by": "ada"}
+    assert graph.revisions.audit(1)[0].detail == {"rules": None, "by": "ada"}
     graph.close()
 
 

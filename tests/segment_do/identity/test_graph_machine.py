@@ -91,7 +91,7 @@ class GraphMachine(RuleBasedStateMachine):
         self.epoch = 0
         self.daily = 0
         self.open()
-        self.graph.set_computation(
+        self.graph.computations.put(
             read_definition({"class": "trait", "key": "tested", "kind": "event_count", "event": "Tested"}), "test"
         )
 

@@ -52,7 +52,7 @@ def test_an_example_is_true(tmp_path: Path, example: str) -> None:
             "identify": lambda **given: event("identify", given),
             "profile": profile,
             "why": why,
-            "unmerge": lambda one, other: graph.unmerge(why(one, other)[0].bond, "the page"),
+            "unmerge": lambda one, other: graph.revisions.unmerge(why(one, other)[0].bond, "the page"),
         },
     )
     graph.close()

@@ -1,0 +1,198 @@
+"""What people change by hand: a bond undone, profiles joined or split. Each change leaves a line in the audit.
+
+A change is a fact like an event: profiles are worked out from all facts that hold, so what was undone stays undone when its
+event comes again, and can be done again.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from segment_do.errors import InvalidRequest, NotFound
+from segment_do.events.record import Record, encode_record
+from segment_do.identity.audit import AuditLine, read_audit, write_audit
+from segment_do.identity.bonds import Bonds, nodes_of
+from segment_do.identity.clusters import Clusters
+from segment_do.identity.database import Database
+from segment_do.identity.decision import Id
+from segment_do.identity.ids import Node
+from segment_do.identity.outbox import Outbox
+from segment_do.identity.profile import count_profiles, profile_nodes, profile_root
+from segment_do.identity.resolution import Resolution
+from segment_do.identity.rules import Rules
+
+__all__ = ["Proposal", "Revisions"]
+
+_MOST_SHOWN = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """What other rules would do."""
+
+    profiles_before: int
+    profiles_after: int
+    ids_moved: int
+    """External ids that would belong to another profile, or to one of another name."""
+    examples: list[tuple[str, str, str]]
+    """Some of them: type, value, profile id then."""
+
+
+class Revisions:
+    """The changes to one graph, each a transaction: the change, its line in the audit, what became of ids in the outbox.
+
+    Every method raises StorageFailed, CorruptData and OwnershipLost as :meth:`.graph.Graph.apply` does; then nothing of it was kept.
+    """
+
+    def __init__(self, database: Database, resolution: Resolution, outbox: Outbox, clock: Callable[[], int]) -> None:
+        self._database = database
+        self._resolution = resolution
+        self._outbox = outbox
+        self._clock = clock
+
+    def audit(self, limit: int) -> list[AuditLine]:
+        """What was changed by hand, the newest first."""
+        with self._database.reading() as connection:
+            return read_audit(connection, limit)
+
+    def unmerge(self, bond: int, by: str) -> None:
+        """Undo what one event brought together (``Edge.bond``), and make the profiles anew without it.
+
+        Raises:
+            NotFound: there is no such bond.
+        """
+        self._revise("unmerge", lambda connection: self._cut(connection, [bond]), bond=bond, by=by)
+
+    def split(self, ids: list[Id], by: str) -> None:
+        """Take ids out of their profile, together: undo every bond that holds them to the rest of it.
+
+        Raises:
+            NotFound: no event carried one of them.
+            InvalidRequest: they are not of one profile.
+        """
+        taken = {self._resolution.known(*each).node for each in ids}
+
+        def change(connection: sqlite3.Connection) -> None:
+            profiles = {profile_root(connection, node) for node in taken}
+            if len(profiles) != 1:
+                raise InvalidRequest("The ids are of different profiles already.", code="nothing_to_split")
+            inside = set(profile_nodes(connection, profiles.pop()))
+            self._cut(connection, _bonds_across(self._resolution.bonds, inside, taken))
+
+        self._revise("split", change, ids=ids, by=by)
+
+    def merge(self, one: Id, other: Id, by: str) -> None:
+        """Make the profiles of two ids one, whatever the limits say.
+
+        Raises:
+            NotFound: no event carried one of them.
+            InvalidRequest: they are the same id.
+        """
+        found = {self._resolution.known(*one), self._resolution.known(*other)}
+        rank = self._resolution.rules.rank
+        nodes = sorted(found, key=lambda node: (rank(node.kind), node.value))
+        record = _by_hand(self._clock())
+        self._revise(
+            "merge",
+            lambda _connection: _join_by_hand(self._resolution.bonds, self._resolution.clusters, nodes, record),
+            ids=[one, other],
+            by=by,
+        )
+
+    def set_rules(self, rules: Rules | None, defaults: Rules, by: str) -> None:
+        """Give the graph rules of its own, or (None) take them away; every profile is made anew by them.
+
+        Takes time in proportion to what is in the graph.
+        """
+        before = self._resolution.rules
+
+        def change(connection: sqlite3.Connection) -> None:
+            text = None if rules is None else msgspec.json.encode(rules).decode()
+            connection.execute("UPDATE meta SET rules = ?", (text,))
+            self._resolution.begin(rules or defaults)
+            self._resolution.clusters.replay_all()
+
+        try:
+            self._revise("rules", change, rules=None if rules is None else msgspec.to_builtins(rules), by=by)
+        except BaseException:
+            with self._database.reading():
+                self._resolution.begin(before)
+            raise
+
+    def propose_rules(self, rules: Rules) -> Proposal:
+        """What other rules would make of the profiles that there are. Nothing is kept."""
+        with self._database.rehearsal() as connection:
+            before = count_profiles(connection)
+            clusters = Resolution(connection, rules).clusters
+            clusters.replay_all()
+            moved = list(clusters.moved.values())
+            examples = [(node.kind, node.value, node.profile_id) for node in moved[:_MOST_SHOWN]]
+            return Proposal(before, count_profiles(connection), len(moved), examples)
+
+    def _cut(self, connection: sqlite3.Connection, bonds: list[int]) -> None:
+        _cut(connection, self._resolution.clusters, bonds, self._clock())
+
+    def _revise(self, action: str, change: Callable[[sqlite3.Connection], None], **detail: Any) -> None:
+        try:
+            with self._database.transaction() as connection:
+                change(connection)
+                self._resolution.finish()
+                became = self._resolution.became(_by_hand(self._clock()), self._clock())
+                write_audit(connection, self._clock(), action, **detail)
+                if became:
+                    self._outbox.write(connection, [encode_record(each) for each in became])
+        except BaseException:
+            self._resolution.rollback()
+            raise
+        self._resolution.commit()
+        if became:
+            self._outbox.commit()
+
+
+def _cut(connection: sqlite3.Connection, clusters: Clusters, bonds: Iterable[int], at: int) -> set[int]:
+    """Undo bonds and work out anew what they held together; returns the nodes that they named.
+
+    Raises:
+        NotFound: there is no such bond.
+    """
+    touched: set[int] = set()
+    for bond in bonds:
+        row = connection.execute("SELECT nodes FROM bond WHERE bond = ?", (bond,)).fetchone()
+        if row is None:
+            raise NotFound(f"There is no bond {bond}.", hint="`segment-do profile history` shows those there are.")
+        connection.execute("UPDATE bond SET cut = ? WHERE bond = ? AND cut IS NULL", (at, bond))
+        touched.update(nodes_of(row[0]))
+    clusters.replay(touched)
+    return touched
+
+
+def _bonds_across(bonds: Bonds, inside: set[int], taken: set[int]) -> list[int]:
+    """The bonds that name ids on both sides of a split: of those in a profile, and of those that are taken out of it."""
+    return [
+        number
+        for number, key, *_rest in bonds.rows(inside)
+        if taken.intersection(named := nodes_of(key)) and not taken.issuperset(named)
+    ]
+
+
+def _join_by_hand(bonds: Bonds, clusters: Clusters, nodes: Sequence[Node], record: Record) -> None:
+    """Make these ids one profile, whatever the limits say.
+
+    Raises:
+        InvalidRequest: there is nothing to join.
+    """
+    if len(nodes) < 2:
+        raise InvalidRequest("Two different ids are needed.", code="nothing_to_join")
+    changed = bonds.stage(nodes, record, "manual", 2**63)
+    if changed != "known":
+        clusters.join(nodes, record.timestamp, record.message_id, forced=True, news=changed == "new")
+
+
+def _by_hand(now: int) -> Record:
+    """Stands for the event, where a person did something."""
+    return Record(f"manual-{now}", "manual", "", None, None, None, now, now, None, None, None, b"{}")
