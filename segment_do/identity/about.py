@@ -6,9 +6,10 @@ import sqlite3
 from dataclasses import dataclass
 from typing import Final
 
+from segment_do.identity.decision import Id
 from segment_do.identity.profile import ExternalId, profile_id, profile_nodes, profile_of, profile_root
 
-__all__ = ["MAX_LINKS", "Trait", "links", "profile_id_at", "trait_details"]
+__all__ = ["MAX_LINKS", "Trait", "linked", "links", "profile_id_at", "trait_details"]
 
 MAX_LINKS: Final = 20
 """Linked profiles told of one (Segment's own bound)."""
@@ -44,21 +45,30 @@ def trait_details(connection: sqlite3.Connection, node: int) -> dict[str, Trait]
 
 
 def links(connection: sqlite3.Connection, node: int) -> list[list[ExternalId]]:
-    """The accounts of a person, or the people of an account: the ids of each, those linked first seen first."""
+    """The accounts of a person, or the people of an account: the ids of each, those first seen first."""
     found: dict[int, list[ExternalId]] = {}
+    for kind, value in linked(connection, node):
+        row = connection.execute(
+            "SELECT node, profile FROM external_id WHERE kind = ? AND value = ?", (kind, value)
+        ).fetchone()
+        if row is not None and row[1] not in found:
+            found[row[1]] = profile_of(connection, row[0]).external_ids
+        if len(found) >= MAX_LINKS:
+            break
+    return sorted(found.values(), key=lambda ids: min(each.first_seen for each in ids))
+
+
+def linked(connection: sqlite3.Connection, node: int) -> list[Id]:
+    """Ids of the accounts of a person, or of the people of an account, by name; several may be one profile."""
+    found: dict[Id, None] = {}
     for mine in profile_nodes(connection, profile_root(connection, node)):
         rows = connection.execute(
-            "SELECT account FROM membership WHERE member = ?1 UNION SELECT member FROM membership WHERE account = ?1"
-            " ORDER BY 1 LIMIT ?2",
+            "SELECT kind, value FROM membership WHERE node = ?1 UNION SELECT kind, value FROM member WHERE node = ?1"
+            " ORDER BY 1, 2 LIMIT ?2",
             (mine, _READ_LINKS),
-        ).fetchall()
-        for (other,) in rows:
-            root = profile_root(connection, other)
-            if root not in found:
-                found[root] = profile_of(connection, other).external_ids
-            if len(found) >= MAX_LINKS:
-                return list(found.values())
-    return list(found.values())
+        )
+        found.update(dict.fromkeys(rows))
+    return list(found)
 
 
 def profile_id_at(connection: sqlite3.Connection, node: int) -> str:

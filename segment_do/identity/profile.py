@@ -178,9 +178,7 @@ def _groups(connection: sqlite3.Connection, nodes: list[int]) -> list[str]:
         found.update(
             value
             for (value,) in connection.execute(
-                "SELECT e.value FROM membership m JOIN external_id e ON e.node = m.account WHERE m.member = ?"
-                " ORDER BY e.value LIMIT ?",
-                (node, MAX_GROUPS),
+                "SELECT value FROM membership WHERE node = ? ORDER BY value LIMIT ?", (node, MAX_GROUPS)
             )
         )
     return sorted(found)[:MAX_GROUPS]

@@ -21,6 +21,7 @@ from segment_do.identity.bonds import FORCED_RULES, Bonds
 from segment_do.identity.clusters import Clusters
 from segment_do.identity.computations import Computation
 from segment_do.identity.computed import Computed
+from segment_do.identity.decision import Id
 from segment_do.identity.identifiers import Reader
 from segment_do.identity.ids import Node, Nodes, Unusable
 from segment_do.identity.persistent import PersistentIds
@@ -54,7 +55,7 @@ class Resolution:
         self._persistent = PersistentIds(connection)
         self._traits = Traits(connection)
         self.computed = Computed(connection)
-        self._memberships: set[tuple[int, int]] = set()
+        self._memberships: set[tuple[Node, Node]] = set()
         self._owners: list[tuple[Record, Node]] = []
         self._unusable: list[Record] = []
         # Where a user id decides and no window matters, an event with both ids known together needs no further look.
@@ -137,7 +138,12 @@ class Resolution:
         self._persistent.write(new, self.clusters.moved.values())
         if self._memberships:
             self._connection.executemany(
-                "INSERT INTO membership (member, account) VALUES (?, ?) ON CONFLICT DO NOTHING", self._memberships
+                "INSERT INTO membership VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
+                [(member.node, account.kind, account.value) for member, account in self._memberships],
+            )
+            self._connection.executemany(
+                "INSERT INTO member VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
+                [(account.node, member.kind, member.value) for member, account in self._memberships],
             )
         ignored = self._traits.write()
         for record, owner in self._owners:
@@ -216,15 +222,19 @@ class Resolution:
         self._memberships.clear()
         self._owners, self._unusable = [], []
 
-    def _owner(self, record: Record) -> Node | None:
-        """The id that an event belongs to, if the graph knows it: the one of highest priority."""
+    def ids(self, record: Record) -> list[Id]:
+        """The ids of people that an event carries, those that the rules refuse left out, the one of highest priority first."""
         inside = self._reader.read(record)
         named = [("user_id", record.user_id), ("anonymous_id", record.anonymous_id), *(inside.people if inside else ())]
-        accepted = [
+        accepted = {
             (kind, found) for kind, value in named if value and (found := self.rules.accepted(kind, value)) is not None
-        ]
-        first = min(accepted, key=lambda each: (self.rules.rank(each[0]), each[1]), default=None)
-        return None if first is None else self._nodes.find(*first)
+        }
+        return sorted(accepted, key=lambda each: (self.rules.rank(each[0]), each[1]))
+
+    def _owner(self, record: Record) -> Node | None:
+        """The id that an event belongs to, if the graph knows it: the one of highest priority."""
+        ids = self.ids(record)
+        return self._nodes.find(*ids[0]) if ids else None
 
     def _belongs_to(self, record: Record) -> str | None:
         for kind, value in (("user_id", record.user_id), ("anonymous_id", record.anonymous_id)):
@@ -277,7 +287,7 @@ class Resolution:
     def _join_account(self, member: Node | None, kind: str, value: str, record: Record) -> Node | None:
         node = self._nodes.get(kind, value, record.timestamp, record.source_id, record.message_id)
         if member is not None and node is not None:
-            self._memberships.add((member.node, node.node))
+            self._memberships.add((member, node))
         return node
 
 

@@ -86,13 +86,20 @@ CREATE TABLE trait (
     PRIMARY KEY (node, name)
 ) WITHOUT ROWID;
 
--- Which user or anonymous id belongs to which account: group calls, and groups that events name in their context.
+-- Accounts of a user or anonymous id: group calls, and groups that events name in their context. Named, not numbered: the account may
+-- lie in another shard. `member` is the same from the account's side.
 CREATE TABLE membership (
-    member  INTEGER NOT NULL,
-    account INTEGER NOT NULL,
-    PRIMARY KEY (member, account)
+    node  INTEGER NOT NULL,
+    kind  TEXT NOT NULL,
+    value TEXT NOT NULL,
+    PRIMARY KEY (node, kind, value)
 ) WITHOUT ROWID;
-CREATE INDEX membership_of_account ON membership (account);
+CREATE TABLE member (
+    node  INTEGER NOT NULL,
+    kind  TEXT NOT NULL,
+    value TEXT NOT NULL,
+    PRIMARY KEY (node, kind, value)
+) WITHOUT ROWID;
 
 -- Computed traits and audiences. `number` is never used twice. `body` is the definition, JSON. `filling`: events of before `since`
 -- (microseconds) are still being counted, up to the position `filled`, and nothing is told of values yet. `cursor`: profiles of
@@ -157,5 +164,5 @@ CREATE TABLE seen_run (
     count INTEGER NOT NULL
 );
 
-PRAGMA user_version = 3;
+PRAGMA user_version = 4;
 COMMIT;
