@@ -168,7 +168,8 @@ class Graph:
                 seq = None
                 if fresh:
                     unusable = self._resolution.absorb(fresh)
-                    ignored, became = self._resolution.write(now)
+                    ignored = self._resolution.write()
+                    became = self._resolution.tell(now)
                     self._seen.write(connection)
                     seq = self._outbox.write(connection, [encode_record(record) for record in chain(fresh, became)])
         except BaseException:
@@ -300,7 +301,8 @@ class Graph:
         try:
             with self._database.rehearsal():
                 self._resolution.absorb(records)
-                return records + self._resolution.write(now)[1]
+                self._resolution.write()
+                return records + self._resolution.tell(now)
         finally:
             self._resolution.rollback()
 

@@ -38,7 +38,7 @@ _IN_EVENTS = ACCOUNT_TYPES | {"user_id", "anonymous_id"}
 
 
 class Resolution:
-    """One batch at a time: :meth:`absorb`, :meth:`write`, then :meth:`commit` or :meth:`rollback`."""
+    """One batch at a time: :meth:`absorb`, :meth:`write`, :meth:`tell`, then :meth:`commit` or :meth:`rollback`."""
 
     def __init__(self, connection: sqlite3.Connection, rules: Rules) -> None:
         self._connection = connection
@@ -58,6 +58,7 @@ class Resolution:
         self._memberships: set[tuple[Node, Node]] = set()
         self._owners: list[tuple[Record, Node]] = []
         self._unusable: list[Record] = []
+        self._new: list[Node] = []
         # Where a user id decides and no window matters, an event with both ids known together needs no further look.
         self._user_first = rules.rank("user_id") < rules.rank("anonymous_id") and not rules.windowed
 
@@ -128,11 +129,9 @@ class Resolution:
                 self._unusable.append(record)
         return len(self._unusable)
 
-    def write(self, now: int) -> tuple[int, list[Record]]:
-        """Inside the batch's transaction, ``now`` in microseconds; returns how many trait names found no room, and what became of ids
-        and of computed values, as records.
-        """
-        new = self._nodes.write()
+    def write(self) -> int:
+        """Inside the batch's transaction: store what changed; returns how many trait names found no room."""
+        self._new = new = self._nodes.write()
         self.bonds.write()
         self.clusters.write()
         self._persistent.write(new, self.clusters.moved.values())
@@ -145,7 +144,12 @@ class Resolution:
                 "INSERT INTO member VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
                 [(account.node, member.kind, member.value) for member, account in self._memberships],
             )
-        ignored = self._traits.write()
+        return self._traits.write()
+
+    def tell(self, now: int, cause: Record | None = None) -> list[Record]:
+        """After :meth:`write`, in the same transaction: give each event its ``profile_id``; returns what became of ids and of computed
+        values, as records. ``cause`` is the event that they are told with where no event of the batch is their own. ``now``: microseconds.
+        """
         for record, owner in self._owners:
             held = owner.held_by  # spelled out: every event comes by here
             record.profile_id = (
@@ -153,11 +157,14 @@ class Resolution:
             )
         for record in self._unusable:
             record.profile_id = self._belongs_to(record)
-        told = self._told(new)
-        if self.computed.active and self._owners:
+        cause = self._owners[-1][0] if self._owners else cause
+        if cause is None:
+            return []
+        told = self._told(cause)
+        if self.computed.active:
             self.computed.stage(self._owners, now)
-            told += self._computed(self._owners[-1][0], now)
-        return ignored, told
+            told += self._computed(cause, now)
+        return told
 
     def became(self, trigger: Record, now: int) -> list[Record]:
         """What became of ids, and of computed values, by what was just changed by hand; ``trigger`` stands for the change."""
@@ -167,14 +174,14 @@ class Resolution:
     def _computed(self, trigger: Record, now: int) -> list[Record]:
         return self.computed.write(self.clusters.moved, self.clusters.left, trigger.message_id, now)
 
-    def _told(self, new: Sequence[Node]) -> list[Record]:
+    def _told(self, cause: Record) -> list[Record]:
         """What became of ids by the batch, as records: those that moved, and new ones that no column of an event carries."""
-        told = self.clusters.moved | {node.node: node for node in new if node.kind not in _IN_EVENTS}
-        if not told or not self._owners:
+        told = self.clusters.moved | {node.node: node for node in self._new if node.kind not in _IN_EVENTS}
+        if not told:
             return []
         # A batch may hold many people's events: each id is told with the last one of its own profile.
         last = {record.profile_id: record for record, _owner in self._owners}
-        return [_moved(node, last.get(node.profile_id, self._owners[-1][0])) for node in told.values()]
+        return [_moved(node, last.get(node.profile_id, cause)) for node in told.values()]
 
     def node(self, kind: str, value: str) -> Node | None:
         """The node of an id that an event carried before."""
@@ -220,7 +227,7 @@ class Resolution:
         self._traits.clear()
         self.computed.clear()
         self._memberships.clear()
-        self._owners, self._unusable = [], []
+        self._owners, self._unusable, self._new = [], [], []
 
     def ids(self, record: Record) -> list[Id]:
         """The ids of people that an event carries, those that the rules refuse left out, the one of highest priority first."""
