@@ -121,6 +121,43 @@ class Bonds:
         """The batch's transaction is undone."""
         self._staged, self._written = {}, 0
 
+    def adopt(
+        self,
+        nodes: Sequence[int],
+        suffix: bytes,
+        timestamp: int,
+        message_id: str,
+        source: str,
+        rule: str,
+        cut: int | None,
+    ) -> None:
+        """Inside a transaction, before anything of it is staged: add a bond that another graph knows; ``nodes`` ascend."""
+        key = struct.pack(f">{len(nodes)}Q", *nodes) + suffix
+        row = self._connection.execute(
+            "SELECT bond, timestamp, message_id FROM bond WHERE nodes = ?", (key,)
+        ).fetchone()
+        if row is None:
+            self._connection.execute(
+                "INSERT INTO bond VALUES (?, ?, ?, ?, ?, ?, ?)",
+                (self._next, key, timestamp, message_id, source, rule, cut),
+            )
+            self._connection.executemany(
+                "INSERT INTO bond_of (node, bond) VALUES (?, ?)", [(node, self._next) for node in nodes]
+            )
+            self._next += 1
+            return
+        if cut is not None:
+            self._connection.execute("UPDATE bond SET cut = coalesce(cut, ?) WHERE bond = ?", (cut, row[0]))
+        if (timestamp, message_id) < (row[1], row[2]):
+            self._connection.execute(
+                "UPDATE bond SET timestamp = ?, message_id = ?, source = ?, rule = ? WHERE bond = ?",
+                (timestamp, message_id, source, rule, row[0]),
+            )
+
+    def number_from(self, first: int) -> None:
+        """New bonds get this number or a higher one."""
+        self._next = max(self._next, first)
+
     def component(self, nodes: Iterable[int]) -> set[int]:
         """All nodes that bonds connect with these, themselves among them. What was cut connects nothing."""
         found = set(nodes)

@@ -27,6 +27,7 @@ from segment_do.errors import InvalidRequest, NotFound
 from segment_do.identity.audit import write_audit
 from segment_do.identity.database import Database
 from segment_do.identity.packs import decode_packs
+from segment_do.identity.shards.layout import identity_of
 
 if TYPE_CHECKING:
     from segment_do.identity.resolution import Resolution
@@ -151,7 +152,7 @@ def read_computations(connection: sqlite3.Connection) -> list[Computation]:
 def read_space(connection: sqlite3.Connection) -> Space:
     """Whose computations these are."""
     (name,) = connection.execute("SELECT identity FROM meta").fetchone()
-    return Space(name.decode("utf-8", "replace"))
+    return Space(identity_of(name.decode("utf-8", "replace")))
 
 
 def _put(connection: sqlite3.Connection, definition: Definition, now: int, *, filling: bool) -> None:

@@ -151,6 +151,29 @@ class Computed:
         """Whether :meth:`sweep` may find something."""
         return (self.active or self._dropped) and self._swept_on != now // DAY_MICROSECONDS
 
+    def adopt(
+        self,
+        states: Sequence[tuple[str, int, int, int, str]],
+        values: Sequence[tuple[str, int, str, int]],
+        unknown: str,
+    ) -> None:
+        """Inside a transaction, before anything of it is staged: add what another graph of the same definitions counted, (key, node,
+        part, day, state), and told, (key, node, value, when). Where both told something else of a node, ``unknown`` is kept.
+        """
+        known = {each.definition.key: each for each in self.all}
+        for key, node, part, day, state in states:
+            if key in known:
+                measure = known[key].definition.measures[part]
+                self._states[known[key].number, node, part, day] = (measure, json.loads(state))
+        self._store()
+        for key, node, value, updated_at in values:
+            if key in known:
+                held = self._held(known[key], node)
+                self._connection.execute(
+                    "INSERT OR REPLACE INTO computed_value VALUES (?, ?, ?, ?)",
+                    (known[key].number, node, value if held in (None, value) else unknown, updated_at),
+                )
+
     # Counting.
 
     def _count(self, record: Record, node: int, slots: Sequence[_Slot], today: int, *, early: bool = True) -> bool:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain
@@ -41,6 +41,10 @@ from segment_do.identity.resolution import Resolution
 from segment_do.identity.revisions import Revisions
 from segment_do.identity.rules import DEFAULT_RULES, Rules, own_rules
 from segment_do.identity.seen import Seen, message_keys
+from segment_do.identity.shards import Layout
+from segment_do.identity.shards.layout import shard_of
+from segment_do.identity.shards.letters import Envelope
+from segment_do.identity.shards.shard import Shard
 
 __all__ = ["Applied", "Graph"]
 
@@ -71,6 +75,8 @@ class Graph:
         outbox: Outbox,
         clock: Callable[[], int],
         rules: Rules,
+        layout: Layout | None,
+        unit: str,
     ) -> None:
         self._lock = lock
         self._database = database
@@ -79,6 +85,9 @@ class Graph:
         self._clock = clock
         with database.reading() as connection:
             self._resolution = Resolution(connection, own_rules(connection) or rules)
+        self.shard = None if layout is None else Shard(database, shard_of(unit), layout, self._resolution)
+        """Where the identity is laid out over several graphs."""
+        self._resolution.shard = self.shard
         self.revisions = Revisions(database, self._resolution, outbox, clock)
         """What people change by hand."""
         self.computations = Computations(database, self._resolution, clock)
@@ -93,13 +102,14 @@ class Graph:
         dedupe_days: int,
         clock: Callable[[], int],
         rules: Rules = DEFAULT_RULES,
+        layout: Layout | None = None,
         probe: Callable[[str], None] = lambda step: None,
     ) -> Self:
         """Take the folder, make it if there is none, and raise its epoch.
 
         ``clock`` gives microseconds since the epoch; it decides which days' message ids may go. ``rules`` hold unless the
-        graph has rules of its own. ``probe`` is
-        called with a step's name where a crash would be interesting, for tests.
+        graph has rules of its own. Where the identity has several graphs, ``layout`` says how, and ``identity`` is the name of this one
+        (:func:`~.shards.unit_name`). ``probe`` is called with a step's name where a crash would be interesting, for tests.
 
         Raises:
             OwnershipLost: another activation has it.
@@ -120,7 +130,7 @@ class Graph:
             raise
         try:
             seen = Seen(folder / "seen", database, days=dedupe_days, probe=probe)
-            return cls(lock, database, seen, Outbox(database), clock, rules)
+            return cls(lock, database, seen, Outbox(database), clock, rules, layout, identity)
         except BaseException:
             database.close()
             lock.release()
@@ -149,7 +159,8 @@ class Graph:
     def apply(self, packs: list[tuple[bytes, int]], now: int) -> Applied:
         """Apply packs, each with its count of records, as one transaction. ``now``: microseconds since the epoch.
 
-        Records come out in the order given, duplicates left out, each with ``profile_id`` set.
+        Records come out in the order given, duplicates left out, each with ``profile_id`` set. Of a shard, those come out that are applied
+        here.
 
         Raises:
             StorageFailed: nothing of it was stored. After a full disk the same call may be made again; after any
@@ -161,25 +172,45 @@ class Graph:
         if not records:
             return Applied()
         self._seen.relieve()
+        return self._step(records, (), now)
+
+    def receive(self, letters: Sequence[Envelope], now: int) -> None:
+        """Take in what other shards of the identity wrote, as one transaction. Letters that were taken in before change nothing.
+
+        Raises:
+            StorageFailed, CorruptData, OwnershipLost: as in :meth:`apply`.
+        """
+        self._step([], letters, now)
+
+    def _step(self, records: list[Record], letters: Sequence[Envelope], now: int) -> Applied:
+        unusable = ignored = 0
+        seq = None
         try:
             with self._database.transaction() as connection:
                 fresh = self._sift(records, now)
-                unusable = ignored = 0
-                seq = None
-                if fresh:
-                    unusable = self._resolution.absorb(fresh)
+                if fresh or letters:
+                    self._resolution.prepare()
+                    here = fresh if self.shard is None else self.shard.begin(fresh, letters)
+                    unusable = self._resolution.absorb(here)
                     ignored = self._resolution.write()
-                    became = self._resolution.tell(now)
+                    if self.shard is None:
+                        became = self._resolution.tell(now)
+                    else:
+                        self.shard.settle()
+                        became = self._resolution.tell(now, self.shard.cause)
+                        self.shard.end()
                     self._seen.write(connection)
-                    seq = self._outbox.write(connection, [encode_record(record) for record in chain(fresh, became)])
+                    out = [encode_record(record) for record in chain(here, became)]
+                    seq = self._outbox.write(connection, out) if out else None
         except BaseException:
             self._seen.rollback()
             self._resolution.rollback()
             raise
-        if fresh:
+        if fresh or letters:
             self._seen.commit()
             self._resolution.commit()
-            self._outbox.commit()
+            if seq is not None:
+                self._outbox.commit()
         return Applied(len(fresh), len(records) - len(fresh), unusable, ignored, seq)
 
     def outbox(self, max_bytes: int, *, after: int = 0) -> list[OutboxEntry]:
@@ -300,6 +331,7 @@ class Graph:
         records = decode_packs(packs)
         try:
             with self._database.rehearsal():
+                self._resolution.prepare()
                 self._resolution.absorb(records)
                 self._resolution.write()
                 return records + self._resolution.tell(now)
@@ -329,6 +361,8 @@ class Graph:
             # On a full disk, or for an owner that has lost: entries come again, which the queue expects.
             with suppress(SegmentDoError):
                 self._outbox.flush()
+                if self.shard is not None:
+                    self.shard.post.flush()
             self._seen.close()
         finally:
             try:

@@ -196,6 +196,40 @@ class Nodes:
         """Whether it was made in this batch: the file does not know it yet."""
         return node.node >= self.first_new
 
+    def adopt(
+        self, kind: str, value: str, first_seen: int, last_seen: int, source: str, message_id: str
+    ) -> tuple[Node, bool]:
+        """Inside a transaction, before anything of it is staged: add what another graph knows of an id; whether it is new here."""
+        node = self.find(kind, value)
+        if node is not None:
+            if first_seen < node.first_seen:
+                node.first_seen, node.source, node.message_id = first_seen, source, message_id
+            node.seen_until = max(node.seen_until, last_seen + HOUR_MICROSECONDS)
+            self._touched[node.node] = node
+            return node, False
+        node = Node(kind, value, self._next, first_seen, last_seen, source, message_id)
+        self._connection.execute(
+            "INSERT INTO external_id (node, kind, value, first_seen, last_seen, profile, source, message_id)"
+            " VALUES (?1, ?2, ?3, ?4, ?5, ?1, ?6, ?7)",
+            (node.node, kind, value, first_seen, last_seen, source, message_id),
+        )
+        self._next += 1
+        self.first_new = self._next
+        self.alive[node.node] = node
+        name, key = _place(kind, value)
+        self.young[name][key] = node
+        return node, True
+
+    def forget(self, number: int, kind: str, value: str) -> None:
+        """An id is no longer in the graph."""
+        name, key = _place(kind, value)
+        for cache in (self.young[name], self._old[name]):
+            cache.pop(key, None)
+        node = self.alive.pop(number, None)
+        self._touched.pop(number, None)
+        if node is not None and (cluster := node.cluster) is not None:
+            self.clusters.pop(cluster.root, None)
+
     def by_number(self, number: int) -> Node:
         """A node that is known to be there."""
         node = self.alive.get(number) or self._read(_BY_NUMBER, number)

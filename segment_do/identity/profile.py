@@ -21,6 +21,7 @@ __all__ = [
     "profile_of",
     "profile_root",
     "read_profile",
+    "short_id_of",
 ]
 
 _LETTERS = "abcdefghijklmnopqrstuvwxyz234567"
@@ -84,12 +85,15 @@ def profile_id(kind: str, value: str) -> str:
 
 def name_of(kind: str, value: str) -> tuple[str, int]:
     """The profile id, and its first 63 bits as a number, which is what files know it by."""
-    # The kinds hold no NUL, so the join is unambiguous.
-    digest = hashlib.blake2b(f"{kind}\0{value}".encode("utf-8", "surrogatepass"), digest_size=16).digest()
-    number = int.from_bytes(digest, "big")
+    number = int.from_bytes(_digest(kind, value), "big")
     left = number << 2  # 26 letters of 5 bits each
     letters = "".join([_PAIRS[left >> shift & 1023] for shift in _SHIFTS])
     return ("acc_" if kind == "group_id" else "use_") + letters, number >> 65
+
+
+def short_id_of(kind: str, value: str) -> int:
+    """The first 63 bits of the profile id alone."""
+    return int.from_bytes(_digest(kind, value)[:8], "big") >> 1
 
 
 def read_profile(connection: sqlite3.Connection, kind: str, value: str) -> Profile | None:
@@ -138,6 +142,11 @@ def count_profiles(connection: sqlite3.Connection) -> int:
     """How many there are, accounts among them."""
     (count,) = connection.execute("SELECT count(*) FROM external_id WHERE profile = node").fetchone()
     return int(count)
+
+
+def _digest(kind: str, value: str) -> bytes:
+    # The kinds hold no NUL, so the join is unambiguous.
+    return hashlib.blake2b(f"{kind}\0{value}".encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
 
 def _node(connection: sqlite3.Connection, kind: str, value: str) -> int | None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -29,6 +30,9 @@ from segment_do.identity.profile import profile_id
 from segment_do.identity.rules import ACCOUNT_TYPES, Rules
 from segment_do.identity.traits import GroupCall, Traits, read_group, read_previous_id, read_traits
 
+if TYPE_CHECKING:
+    from segment_do.identity.shards.shard import Shard
+
 __all__ = ["Resolution"]
 
 _TO_READ = frozenset({"identify", "group", "alias"}) | NOT_EVENTS
@@ -42,6 +46,8 @@ class Resolution:
 
     def __init__(self, connection: sqlite3.Connection, rules: Rules) -> None:
         self._connection = connection
+        self.shard: Shard | None = None
+        """Where the identity is laid out over several graphs."""
         self.begin(rules)
 
     def begin(self, rules: Rules) -> None:
@@ -53,19 +59,23 @@ class Resolution:
         self.bonds = Bonds(connection, rules)
         self.clusters = Clusters(connection, rules, self._nodes, self.bonds)
         self._persistent = PersistentIds(connection)
-        self._traits = Traits(connection)
+        self.traits = Traits(connection)
         self.computed = Computed(connection)
-        self._memberships: set[tuple[Node, Node]] = set()
+        self._memberships: set[tuple[int, str, str]] = set()
+        self._members: set[tuple[int, str, str]] = set()
         self._owners: list[tuple[Record, Node]] = []
         self._unusable: list[Record] = []
         self._new: list[Node] = []
         # Where a user id decides and no window matters, an event with both ids known together needs no further look.
         self._user_first = rules.rank("user_id") < rules.rank("anonymous_id") and not rules.windowed
 
+    def prepare(self) -> None:
+        """Before a batch: keep what is remembered within its bound."""
+        self._nodes.rotate()
+
     def absorb(self, records: list[Record]) -> int:
-        """Take in new events; returns how many could not be used. :meth:`write` sets each one's ``profile_id``."""
+        """Take in new events; returns how many could not be used. :meth:`tell` sets each one's ``profile_id``."""
         nodes = self._nodes
-        nodes.rotate()
         users, anonymous_ids = nodes.young["user_id"], nodes.young["anonymous_id"]
         read, owners, user_first = self._reader.read, self._owners, self._user_first
         traits: dict[str, str] | None = None
@@ -115,10 +125,10 @@ class Resolution:
                             self._join_account(owner, *account, record)
                 if traits is not None:
                     if owner is not None and traits:
-                        self._traits.stage(owner, traits, timestamp, record.message_id, record.source_id)
+                        self.traits.stage(owner, traits, timestamp, record.message_id, record.source_id)
                     traits = None
                 elif group is not None:
-                    self._group(owner, group, record)
+                    self._join_account(owner, "group_id", group.group_id, record, group.traits)
                     group = None
                 elif previous is not None:
                     if user is not None:
@@ -137,14 +147,11 @@ class Resolution:
         self._persistent.write(new, self.clusters.moved.values())
         if self._memberships:
             self._connection.executemany(
-                "INSERT INTO membership VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
-                [(member.node, account.kind, account.value) for member, account in self._memberships],
+                "INSERT INTO membership VALUES (?, ?, ?) ON CONFLICT DO NOTHING", self._memberships
             )
-            self._connection.executemany(
-                "INSERT INTO member VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
-                [(account.node, member.kind, member.value) for member, account in self._memberships],
-            )
-        return self._traits.write()
+        if self._members:
+            self._connection.executemany("INSERT INTO member VALUES (?, ?, ?) ON CONFLICT DO NOTHING", self._members)
+        return self.traits.write()
 
     def tell(self, now: int, cause: Record | None = None) -> list[Record]:
         """After :meth:`write`, in the same transaction: give each event its ``profile_id``; returns what became of ids and of computed
@@ -168,7 +175,7 @@ class Resolution:
 
     def became(self, trigger: Record, now: int) -> list[Record]:
         """What became of ids, and of computed values, by what was just changed by hand; ``trigger`` stands for the change."""
-        moved = [_moved(node, trigger) for node in self.clusters.moved.values()]
+        moved = [self._moved(node, trigger) for node in self.clusters.moved.values()]
         return moved + self._computed(trigger, now) if self.computed.active else moved
 
     def _computed(self, trigger: Record, now: int) -> list[Record]:
@@ -181,12 +188,16 @@ class Resolution:
             return []
         # A batch may hold many people's events: each id is told with the last one of its own profile.
         last = {record.profile_id: record for record, _owner in self._owners}
-        return [_moved(node, last.get(node.profile_id, cause)) for node in told.values()]
+        return [self._moved(node, last.get(node.profile_id, cause)) for node in told.values()]
 
     def node(self, kind: str, value: str) -> Node | None:
         """The node of an id that an event carried before."""
         accepted = self.rules.accepted(kind, value)
         return None if accepted is None else self._nodes.find(kind, accepted)
+
+    def find(self, kind: str, value: str) -> Node | None:
+        """The node of an id whose value is as the rules make it."""
+        return self._nodes.find(kind, value)
 
     def known(self, kind: str, value: str) -> Node:
         """The node of an id that an event carried before.
@@ -204,6 +215,16 @@ class Resolution:
         self._nodes.rotate()
         return self.computed.fill(computation, records, self._owner, now)
 
+    def adopt_id(
+        self, kind: str, value: str, first_seen: int, last_seen: int, source: str, message_id: str
+    ) -> tuple[Node, bool]:
+        """See :meth:`.ids.Nodes.adopt`."""
+        return self._nodes.adopt(kind, value, first_seen, last_seen, source, message_id)
+
+    def forget_id(self, node: int, kind: str, value: str) -> None:
+        """See :meth:`.ids.Nodes.forget`."""
+        self._nodes.forget(node, kind, value)
+
     def finish(self) -> None:
         """Inside a transaction that changed something by hand: store the rest of it."""
         self.bonds.write()
@@ -214,19 +235,24 @@ class Resolution:
         """The batch's transaction is durable."""
         self._nodes.commit()
         self.bonds.commit()
+        if self.shard is not None:
+            self.shard.commit()
         self._clear()
 
     def rollback(self) -> None:
         """The batch's transaction is undone."""
         self._nodes.rollback()
+        if self.shard is not None:
+            self.shard.rollback()
         self._clear()
 
     def _clear(self) -> None:
         self.bonds.clear()
         self.clusters.clear()
-        self._traits.clear()
+        self.traits.clear()
         self.computed.clear()
         self._memberships.clear()
+        self._members.clear()
         self._owners, self._unusable, self._new = [], [], []
 
     def ids(self, record: Record) -> list[Id]:
@@ -275,9 +301,10 @@ class Resolution:
 
     def _alias(self, user: Node, previous: str, record: Record) -> None:
         """Join the previous id to the user: an anonymous id, unless it was seen as a user's."""
-        other = self._nodes.find("user_id", previous) or self._nodes.get(
-            "anonymous_id", previous, record.timestamp, record.source_id, record.message_id
-        )
+        kind = None if self.shard is None else self.shard.previous_kind(record)
+        if kind is None:
+            kind = "anonymous_id" if self._nodes.find("user_id", previous) is None else "user_id"
+        other = self._nodes.get(kind, previous, record.timestamp, record.source_id, record.message_id)
         if other is None or other is user:
             return
         rank = self.rules.rank
@@ -286,29 +313,45 @@ class Resolution:
         if changed != "known":
             self.clusters.join(nodes, record.timestamp, record.message_id, forced=True, news=changed == "new")
 
-    def _group(self, member: Node | None, call: GroupCall, record: Record) -> None:
-        node = self._join_account(member, "group_id", call.group_id, record)
-        if node is not None and call.traits:
-            self._traits.stage(node, call.traits, record.timestamp, record.message_id, record.source_id)
+    def count_account(self, account: Id, member: Id | None, traits: dict[str, str], record: Record) -> None:
+        """What an event says of an account, where the event itself is applied in another shard.
 
-    def _join_account(self, member: Node | None, kind: str, value: str, record: Record) -> Node | None:
-        node = self._nodes.get(kind, value, record.timestamp, record.source_id, record.message_id)
-        if member is not None and node is not None:
-            self._memberships.add((member, node))
-        return node
+        Raises:
+            Unusable: no clock shows such a time.
+        """
+        node = self._nodes.get(*account, record.timestamp, record.source_id, record.message_id)
+        if node is None:
+            return
+        if member is not None:
+            self._members.add((node.node, *member))
+        if traits:
+            self.traits.stage(node, traits, record.timestamp, record.message_id, record.source_id)
 
+    def _join_account(
+        self, member: Node | None, kind: str, value: str, record: Record, traits: dict[str, str] | None = None
+    ) -> None:
+        if self.shard is not None and not self.shard.keeps((kind, value)):
+            self.shard.send_account((kind, value), member, traits or {}, record)
+        else:
+            self.count_account(
+                (kind, value), None if member is None else (member.kind, member.value), traits or {}, record
+            )
+        if member is not None:
+            self._memberships.add((member.node, kind, value))
 
-def _moved(node: Node, trigger: Record) -> Record:
-    """What the warehouse is told of an id: whose it is now, and since which event."""
-    canonical = node.profile_id
-    told = {
-        "type": node.kind,
-        "id": node.value,
-        "segment_id": node.own_id,
-        "canonical_segment_id": canonical,
-        "event": {"type": trigger.type, "message_id": trigger.message_id, "name": trigger.event},
-    }
-    return Record(
-        f"{trigger.message_id}/{node.node}", EXTERNAL_ID, trigger.source_id, None, None, node.kind,
-        trigger.timestamp, trigger.received_at, None, None, None, msgspec.json.encode(told), canonical,
-    )  # fmt: skip
+    def _moved(self, node: Node, trigger: Record) -> Record:
+        """What the warehouse is told of an id: whose it is now, and since which event."""
+        canonical = node.profile_id
+        told: dict[str, object] = {
+            "type": node.kind,
+            "id": node.value,
+            "segment_id": node.own_id,
+            "canonical_segment_id": canonical,
+            "event": {"type": trigger.type, "message_id": trigger.message_id, "name": trigger.event},
+        }
+        if self.shard is not None and (generation := self.shard.generation(node)):
+            told["generation"] = generation
+        return Record(
+            f"{trigger.message_id}/{node.node}", EXTERNAL_ID, trigger.source_id, None, None, node.kind,
+            trigger.timestamp, trigger.received_at, None, None, None, msgspec.json.encode(told), canonical,
+        )  # fmt: skip

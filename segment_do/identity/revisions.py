@@ -97,12 +97,13 @@ class Revisions:
         rank = self._resolution.rules.rank
         nodes = sorted(found, key=lambda node: (rank(node.kind), node.value))
         record = _by_hand(self._clock())
-        self._revise(
-            "merge",
-            lambda _connection: _join_by_hand(self._resolution.bonds, self._resolution.clusters, nodes, record),
-            ids=[one, other],
-            by=by,
-        )
+
+        def change(_connection: sqlite3.Connection) -> None:
+            _join_by_hand(self._resolution.bonds, self._resolution.clusters, nodes, record)
+            if self._resolution.shard is not None:
+                self._resolution.shard.hold(nodes)
+
+        self._revise("merge", change, ids=[one, other], by=by)
 
     def set_rules(self, rules: Rules | None, defaults: Rules, by: str) -> None:
         """Give the graph rules of its own, or (None) take them away; every profile is made anew by them.

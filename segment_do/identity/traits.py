@@ -8,6 +8,7 @@ on the order of events.
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Sequence
 
 import msgspec
 
@@ -111,6 +112,15 @@ class Traits:
             before = names.get(name)
             if before is None or written > before:
                 names[name] = written
+
+    def adopt(self, rows: Sequence[tuple[Node, str, str, int, str, str]]) -> None:
+        """Inside a transaction, before anything of it is staged: add what another graph knows, (id, name, value, timestamp, message
+        id, source).
+        """
+        self._connection.executemany(_UPSERT, [(node.node, *row) for node, *row in rows])
+        for node in {node.node: node for node, *_row in rows}.values():
+            node.trait_bound = -1
+            self._within_limit(node, 0)
 
     def write(self) -> int:
         """Inside the batch's transaction: store what was staged; returns how many names found no room."""

@@ -1,0 +1,87 @@
+"""How an identity is laid out over shards: pure functions of ids, the same in every process and for ever.
+
+Each external id is *owned* by one shard, by the hash that also names its profile. An event goes first to the shard that owns its
+``userId``, else its ``anonymousId``: there it is deduplicated, so that a retry always meets its first copy.
+"""
+
+from __future__ import annotations
+
+from typing import Final, Literal
+
+import msgspec
+
+from segment_do.events.record import Record
+from segment_do.identity.decision import Id
+from segment_do.identity.persistent import short_id
+from segment_do.identity.profile import profile_id, short_id_of
+
+__all__ = ["Layout", "identity_of", "order", "shard_of", "unit_name"]
+
+_BETWEEN: Final = "\0"
+"""No name of an identity has it, so that no shard is taken for an identity."""
+_NOBODY: Final = "nobody"
+"""The shard of events that carry no id, where every person has one."""
+
+
+def unit_name(identity: str, shard: str) -> str:
+    """What a shard is called wherever a graph has a name: its folder, its actor, its place in the queue's log."""
+    return f"{identity}{_BETWEEN}{shard}"
+
+
+def identity_of(unit: str) -> str:
+    """The identity that a graph of this name belongs to."""
+    return unit.partition(_BETWEEN)[0]
+
+
+def shard_of(unit: str) -> str:
+    """The shard's own name; empty where the identity is one graph."""
+    return unit.partition(_BETWEEN)[2]
+
+
+class Layout(msgspec.Struct, frozen=True):
+    """Either so many shards, or (``granularity`` profile) one for every person."""
+
+    shards: int = 1
+    granularity: Literal["shard", "profile"] = "shard"
+
+    @property
+    def text(self) -> str:
+        """As a graph's file remembers it: a shard's place means nothing under another layout."""
+        return "profile" if self.granularity == "profile" else str(self.shards)
+
+    @property
+    def all_shards(self) -> list[str] | None:
+        """Their names; None where there are as many as people."""
+        return None if self.granularity == "profile" else [str(number) for number in range(self.shards)]
+
+    def owner(self, one: Id) -> str:
+        """The shard that says where an external id belongs."""
+        if self.granularity == "profile":
+            return profile_id(*one)
+        return str(short_id_of(*one) % self.shards)
+
+    def owner_of_profile(self, named: str) -> str | None:
+        """The shard that owns the external id which a profile id was made from; None where it is no profile id."""
+        short = short_id(named)
+        if short is None or self.granularity == "profile":
+            return None if short is None else named
+        return str(short % self.shards)
+
+    def short_id(self, named: str) -> int | None:
+        """The first 63 bits of a profile id; None where it is none."""
+        return short_id(named)
+
+    def home(self, record: Record) -> str:
+        """The shard that an event comes to first."""
+        if record.user_id:
+            return self.owner(("user_id", record.user_id))
+        if record.anonymous_id:
+            return self.owner(("anonymous_id", record.anonymous_id))
+        return _NOBODY if self.granularity == "profile" else self.owner(("message_id", record.message_id))
+
+
+def order(one: Id) -> tuple[bool, int, Id]:
+    """The total order in which ids are linked, the larger to the smaller: user ids first, since most events come to theirs; then by hash,
+    which keeps chains short.
+    """
+    return one[0] != "user_id", short_id_of(*one), one

@@ -1,0 +1,81 @@
+"""Several shards make of the same events what one graph makes of them, whatever way their letters take.
+
+A few hundred seeds here; more by hand: `SEEDS=10000 pytest tests/segment_do/identity/shards`.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from random import Random
+
+import msgspec
+import pytest
+
+from segment_do.events.record import EXTERNAL_ID, Record
+from segment_do.identity.rules import Rules
+from segment_do.identity.shards import Layout
+from tests.segment_do.identity.events import LIMITS, TIGHT, TIGHT_LIMITS, meaning, shown
+from tests.segment_do.identity.shards.sharded import Sharded
+from tests.segment_do.identity.test_orders import some_events
+
+SEEDS = int(os.environ.get("SEEDS", "200"))
+LAYOUTS = [Layout(2), Layout(3), Layout(7), Layout(granularity="profile")]
+
+
+def arrive(sharded: Sharded, random: Random, events: list[Record]) -> None:
+    """Events in any order and some of them twice, letters in between late, doubled, or cut off by the end of a process."""
+    arriving = [*events, *random.choices(events, k=random.randrange(4))]
+    random.shuffle(arriving)
+    while arriving:
+        size = random.choice([1, 1, 2, 3, 5, len(arriving)])
+        sharded.apply(*arriving[:size])
+        arriving = arriving[size:]
+        for _ in range(random.choice([0, 0, 1, 2, 5])):
+            if waiting := sharded.waiting():
+                sharded.hand_over(
+                    *random.choice(waiting), confirm=random.random() < 0.8, max_bytes=random.choice([1, 2**20])
+                )
+        if random.random() < 0.2:
+            sharded.reopen(random.choice(list(sharded.graphs)))
+    sharded.settle(random)
+
+
+@pytest.mark.parametrize("tight", [False, True])
+@pytest.mark.parametrize("layout", LAYOUTS, ids=lambda layout: layout.text)
+def test_shards_make_the_profiles_of_one_graph(tmp_path: Path, layout: Layout, tight: bool) -> None:
+    """Same partition, canonical ids and traits as plain sets give; every event comes out once; the id map ends at them."""
+    for seed in range(SEEDS // len(LAYOUTS) // 2):
+        random = Random(f"{seed} {tight} {layout.text}")
+        events = some_events(random)
+        limits = TIGHT_LIMITS if tight else LIMITS
+        sharded = Sharded(tmp_path / str(seed), layout, TIGHT if tight else Rules())
+        arrive(sharded, random, events)
+        expected = meaning(events, limits)
+        assert {ids: shown(sharded.profile(*ids)) for ids in expected} == expected, seed
+        told = sharded.told()
+        came_out = sorted(each.message_id for each in told if each.type != EXTERNAL_ID)
+        assert came_out == sorted(each.message_id for each in events), seed
+        check_told(sharded, told, expected, seed)
+        sharded.close()
+
+
+def check_told(
+    sharded: Sharded, told: list[Record], expected: dict[tuple[str, str], tuple[str, ...]], seed: int
+) -> None:
+    """What the warehouse reads: of each id the last word of the highest generation, and every profile id ever given resolves."""
+    last: dict[tuple[str, str], tuple[int, str]] = {}
+    for each in told:
+        if each.type == EXTERNAL_ID:
+            body = msgspec.json.decode(each.payload)
+            known = last.get((body["type"], body["id"]), (-1, ""))
+            if body.get("generation", 0) >= known[0]:
+                last[body["type"], body["id"]] = (body.get("generation", 0), body["canonical_segment_id"])
+        else:
+            assert each.profile_id is not None
+            assert sharded.profile_by_id(each.profile_id) is not None, seed
+    for ids, (canonical, own, *_rest) in expected.items():
+        if ids in last:
+            assert last[ids][1] == canonical, (seed, ids)
+        else:
+            assert own[0][:2] == ids, (seed, ids)
