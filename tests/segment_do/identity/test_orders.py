@@ -49,11 +49,11 @@ def some_events(random: Random) -> list[Record]:
         events.append(
             record(
                 f"m{number:02}",
-                random.choice(["identify", "identify", "track"]),
+                random.choice(["identify", "identify", "track", "group"]),
                 user=user,
                 anonymous=anonymous,
                 at=NOON + random.randrange(-20, 20) * HOUR // 8,
-                body={"traits": traits, "context": {"externalIds": external_ids}},
+                body={"groupId": f"g{random.randrange(3)}", "traits": traits, "context": {"externalIds": external_ids}},
             )
         )
     return events

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -25,12 +28,13 @@ class Sharded:
         self.rules = rules
         self.identity = identity
         self.graphs: dict[str, Graph] = {}
-        self.letters = 0
+        self.places: dict[str, Path] = {}
+        self.deaths = 0
 
     def graph(self, shard: str) -> Graph:
         if shard not in self.graphs:
             self.graphs[shard] = Graph.open(
-                self.folder / shard,
+                self.places.setdefault(shard, self.folder / shard),
                 unit_name(self.identity, shard),
                 dedupe_days=7,
                 clock=lambda: NOON,
@@ -52,7 +56,6 @@ class Sharded:
         post = self.post(sender)
         letters = post.read(receiver, max_bytes)
         if letters:
-            self.letters += len(letters)
             self.graph(receiver).receive(letters, NOON)
             if confirm:
                 post.confirm(receiver, letters)
@@ -75,10 +78,26 @@ class Sharded:
             assert times < 100_000
         return times
 
-    def reopen(self, shard: str) -> None:
-        """The shard's process ends and another begins."""
+    def kill(self, shard: str) -> None:
+        """The shard's process dies; another opens what lies on disk at that moment."""
+        self.deaths += 1
+        image = self.folder / f"{shard} after {self.deaths}"
+        shutil.copytree(self.places[shard], image)
         self.graphs.pop(shard).close()
+        shutil.rmtree(self.places[shard])
+        self.places[shard] = image
         self.graph(shard)
+
+    @contextmanager
+    def full_disk(self, shard: str) -> Iterator[None]:
+        """The shard's file may not grow."""
+        execute = self.graph(shard)._database.connection.execute
+        (pages,) = execute("PRAGMA page_count").fetchone()
+        execute(f"PRAGMA max_page_count = {pages}")
+        try:
+            yield
+        finally:
+            execute("PRAGMA max_page_count = 1073741823")
 
     def post(self, shard: str) -> Any:
         found = self.graphs[shard].shard

@@ -6,12 +6,14 @@ A few hundred seeds here; more by hand: `SEEDS=10000 pytest tests/segment_do/ide
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 from random import Random
 
 import msgspec
 import pytest
 
+from segment_do.errors import StorageFailed
 from segment_do.events.record import EXTERNAL_ID, Record
 from segment_do.identity.rules import Rules
 from segment_do.identity.shards import Layout
@@ -24,7 +26,7 @@ LAYOUTS = [Layout(2), Layout(3), Layout(7), Layout(granularity="profile")]
 
 
 def arrive(sharded: Sharded, random: Random, events: list[Record]) -> None:
-    """Events in any order and some of them twice, letters in between late, doubled, or cut off by the end of a process."""
+    """Events in any order and some of them twice; letters late, doubled, or unconfirmed; processes killed, disks full."""
     arriving = [*events, *random.choices(events, k=random.randrange(4))]
     random.shuffle(arriving)
     while arriving:
@@ -32,13 +34,23 @@ def arrive(sharded: Sharded, random: Random, events: list[Record]) -> None:
         sharded.apply(*arriving[:size])
         arriving = arriving[size:]
         for _ in range(random.choice([0, 0, 1, 2, 5])):
-            if waiting := sharded.waiting():
-                sharded.hand_over(
-                    *random.choice(waiting), confirm=random.random() < 0.8, max_bytes=random.choice([1, 2**20])
-                )
+            hand_over_somehow(sharded, random)
         if random.random() < 0.2:
-            sharded.reopen(random.choice(list(sharded.graphs)))
+            sharded.kill(random.choice(list(sharded.graphs)))
     sharded.settle(random)
+
+
+def hand_over_somehow(sharded: Sharded, random: Random) -> None:
+    waiting = sharded.waiting()
+    if not waiting:
+        return
+    sender, receiver = random.choice(waiting)
+    if random.random() < 0.2:
+        with sharded.full_disk(receiver), suppress(StorageFailed):
+            sharded.hand_over(sender, receiver)
+    else:
+        confirm, max_bytes = random.random() < 0.8, random.choice([1, 2**20])
+        sharded.hand_over(sender, receiver, confirm=confirm, max_bytes=max_bytes)
 
 
 @pytest.mark.parametrize("tight", [False, True])
