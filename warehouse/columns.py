@@ -329,6 +329,7 @@ class _Move(msgspec.Struct, gc=False):
     segment_id: str | None = None
     canonical_segment_id: str | None = None
     event: _Trigger = msgspec.field(default_factory=_Trigger)
+    generation: int = 0
 
 
 _move = msgspec.json.Decoder(_Move)
@@ -349,6 +350,7 @@ def _external_id_changes(records: list[list[Any]], identities: list[str], offset
         "timestamp": [record[6] for record in records],
         "received_at": [record[7] for record in records],
         "offset": offsets,
+        "generation": [move.generation for move in moves],
     }
     return _table("external_id_changes", columns)
 

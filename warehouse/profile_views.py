@@ -27,9 +27,12 @@ _TRIGGER = (
 )
 _HASH = "sha1(external_id_type || ':' || external_id_value) AS external_id_hash"
 
+_LATER = '(COALESCE(generation, 0), "offset")'
+"""What is told of an id in a higher generation is later: the shards of one identity reach the log in any order."""
+
 _ID_MAP = f"""
 CREATE OR REPLACE VIEW {STORE}.id_map AS
-SELECT identity, segment_id, arg_max(canonical_segment_id, "offset") AS canonical_segment_id
+SELECT identity, segment_id, arg_max(canonical_segment_id, {_LATER}) AS canonical_segment_id
 FROM {STORE}.external_id_changes WHERE segment_id IS NOT NULL GROUP BY identity, segment_id
 """  # noqa: S608  # here and below: constants only
 
@@ -73,8 +76,8 @@ QUALIFY row_number() OVER (
     "user_identifiers": f"""
 WITH told AS (
     SELECT identity, external_id_type, external_id_value, any_value(segment_id) AS segment_id,
-           arg_max(canonical_segment_id, "offset") AS canonical_segment_id, max("offset") AS seq,
-           arg_max(timestamp, "offset") AS timestamp, arg_max(received_at, "offset") AS received_at
+           arg_max(canonical_segment_id, {_LATER}) AS canonical_segment_id, arg_max("offset", {_LATER}) AS seq,
+           arg_max(timestamp, {_LATER}) AS timestamp, arg_max(received_at, {_LATER}) AS received_at
     FROM {STORE}.external_id_changes WHERE segment_id IS NOT NULL
     GROUP BY identity, external_id_type, external_id_value
 ), seen AS (
@@ -106,7 +109,7 @@ SELECT identity, segment_id, canonical_segment_id, seq, timestamp, received_at, 
 }
 """Name to the SELECT that it stands for; each reads what comes before it alone.
 
-*Current* is the change with the highest offset. ``profile_events`` has the columns of ``events`` as they are when the
+*Current* is the change of the highest generation (see :data:`_LATER`), and of those the one with the highest offset. ``profile_events`` has the columns of ``events`` as they are when the
 view is made: make it again after ``events``.
 """
 

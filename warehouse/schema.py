@@ -7,7 +7,7 @@ or a screen has its name in ``name``.
 ``object_changes`` holds what was set on objects, one row a change; ``properties`` are those of the change alone.
 
 ``external_id_changes`` holds whose an external id became, one row a change: ``segment_id`` is the profile id that the
-external id makes by itself, ``canonical_segment_id`` that of the profile it belongs to from there on.
+external id makes by itself, ``canonical_segment_id`` that of the profile it belongs to from there on. A change of a higher ``generation`` is later, whatever the offsets say.
 """
 
 from __future__ import annotations
@@ -96,6 +96,7 @@ COLUMNS: dict[TableName, tuple[Column, ...]] = {
         Column(10, "timestamp", "time"),
         Column(11, "received_at", "time"),
         Column(12, "offset", "long"),
+        Column(13, "generation", "long"),
     ),
 }
 

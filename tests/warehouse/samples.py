@@ -56,6 +56,8 @@ def moved(number: int, kind: str, value: str, to: tuple[str, str] | None = None,
         "canonical_segment_id": canonical,
         "event": {"type": "identify", "message_id": f"m{number}", "name": None},
     }
+    if generation := changes.pop("generation", 0):
+        told["generation"] = generation
     fields = {"message_id": f"m{number}/{kind}", "type": EXTERNAL_ID, "event": kind, "user_id": None}
     return record(number, told, **{**fields, "profile_id": canonical, **changes})
 

@@ -92,6 +92,7 @@ def test_a_change_becomes_one_row() -> None:
         "triggering_event_id": "m1",
         "triggering_event_name": None,
         "offset": 8,
+        "generation": 0,
     }
     assert (told.events["offset"].to_pylist(), told.rejected["offset"].to_pylist()) == ([7], [9])
     assert (told.properties, told.traits, told.object_changes.num_rows) == ([], [], 0)
@@ -166,6 +167,15 @@ async def test_the_last_change_is_current(store: WarehouseStore) -> None:
     assert await rows(store, mapped) == [[profile_id(*PHONE), 3]]
     assert await rows(store, "SELECT count(*) FROM id_graph_updates") == [[3]]
     assert await rows(store, "SELECT count(*) FROM profile_merges") == [[2]]
+
+
+async def test_a_higher_generation_is_current(store: WarehouseStore) -> None:
+    """Shards reach the log in any order: what the shard that had an id before says of it comes later, and does not count."""
+    boss = ("user_id", "boss")
+    store.take([frame(0, [track(0, "phone"), moved(1, *PHONE, ADA, generation=1), moved(2, *PHONE, boss)])])
+    assert await rows(store, "SELECT canonical_profile_id FROM profile_events") == [[profile_id(*ADA)]]
+    mapped = "SELECT canonical_segment_id, seq FROM user_identifiers WHERE external_id_type = 'anonymous_id'"
+    assert await rows(store, mapped) == [[profile_id(*ADA), 1]]
 
 
 async def test_identities_have_maps_of_their_own(store: WarehouseStore) -> None:
