@@ -22,7 +22,7 @@ from segment_do.computed import DAY_MICROSECONDS
 from segment_do.errors import SegmentDoError, StorageFailed
 from segment_do.events.record import Record, encode_record
 from segment_do.home import sync_directory
-from segment_do.identity.about import Trait, links, profile_id_at, trait_details
+from segment_do.identity.about import Trait, linked, links, profile_id_at, trait_details
 from segment_do.identity.computations import Computations
 from segment_do.identity.database import Database
 from segment_do.identity.decision import Id
@@ -182,6 +182,22 @@ class Graph:
         """
         self._step([], letters, now)
 
+    def bring(self, one: Id, other: Id) -> None:
+        """Of a shard: have two ids lie in one shard, as if an event had carried both. Their profiles stay what they are.
+
+        Raises:
+            StorageFailed, CorruptData, OwnershipLost: as in :meth:`apply`.
+        """
+        assert self.shard is not None, "an identity in one graph has all ids in one place"
+        try:
+            with self._database.transaction():
+                self.shard.bring(one, other, self._clock())
+                self.shard.end()
+        except BaseException:
+            self._resolution.rollback()
+            raise
+        self._resolution.commit()
+
     def _step(self, records: list[Record], letters: Sequence[Envelope], now: int) -> Applied:
         unusable = ignored = 0
         seq = None
@@ -281,6 +297,20 @@ class Graph:
         with self._database.reading() as connection:
             node = self._number(connection, named)
             return None if node is None else links(connection, node)
+
+    def linked(self, named: Id | str) -> list[Id]:
+        """The ids of the accounts of a person, or of the people of an account, wherever they lie.
+
+        Raises:
+            StorageFailed, CorruptData, OwnershipLost.
+        """
+        with self._database.reading() as connection:
+            node = self._number(connection, named)
+            return [] if node is None else linked(connection, node)
+
+    def ids_of(self, packs: list[tuple[bytes, int]]) -> list[Id]:
+        """The ids of people that events carry, as the rules make them."""
+        return list(dict.fromkeys(each for record in decode_packs(packs) for each in self._resolution.ids(record)))
 
     def profile_id_of(self, kind: str, value: str) -> str | None:
         """The id alone of the profile of an external id.

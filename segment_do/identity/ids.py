@@ -173,22 +173,25 @@ class Nodes:
             self.alive[node.node] = node
             name, key = _place(kind, accepted)
             self.young[name][key] = node
-        elif not node.first_seen <= timestamp < node.seen_until:
+        elif not node.first_seen < timestamp < node.seen_until:
             self.touch(node, timestamp, source, message_id)
         if accepted != value:
             self.young[kind][value] = node  # as it is written in events, too: the next one is found at once
         return node
 
     def touch(self, node: Node, timestamp: int, source: str, message_id: str) -> None:
-        """Count in a timestamp outside what the node has seen.
+        """Count in a timestamp outside what the node has seen, or equal to the first.
 
         Raises:
             Unusable: no clock shows such a time.
         """
         _check(timestamp)
-        if timestamp < node.first_seen:
+        until = max(node.seen_until, _hour(timestamp) + HOUR_MICROSECONDS)
+        if (timestamp, message_id) < (node.first_seen, node.message_id):
             node.first_seen, node.source, node.message_id = timestamp, source, message_id
-        node.seen_until = max(node.seen_until, _hour(timestamp) + HOUR_MICROSECONDS)
+        elif until == node.seen_until:
+            return
+        node.seen_until = until
         if node.node < self.first_new:
             self._touched[node.node] = node
 
@@ -202,7 +205,7 @@ class Nodes:
         """Inside a transaction, before anything of it is staged: add what another graph knows of an id; whether it is new here."""
         node = self.find(kind, value)
         if node is not None:
-            if first_seen < node.first_seen:
+            if (first_seen, message_id) < (node.first_seen, node.message_id):
                 node.first_seen, node.source, node.message_id = first_seen, source, message_id
             node.seen_until = max(node.seen_until, last_seen + HOUR_MICROSECONDS)
             self._touched[node.node] = node

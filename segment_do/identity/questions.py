@@ -2,11 +2,15 @@
 
 An edge is ``{"bond", "rule", "timestamp", "messageId", "sourceId", "ids": ["type:value", …]}``, times are ISO 8601. Each name is in
 :data:`READS` or in :data:`CHANGES`; after one of the latter the outbox may hold what became of ids. Nothing else of a graph can be reached.
+
+A shard that is asked about an id (``at``) which lies in another answers ``{"elsewhere": [the id, an id whose owner to ask]}`` instead.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 import msgspec
@@ -18,10 +22,12 @@ from segment_do.events.timestamps import iso
 from segment_do.identity.decision import Id
 from segment_do.identity.explanation import Edge
 from segment_do.identity.graph import Graph
+from segment_do.identity.names import named_id, named_profile, text_of
 from segment_do.identity.profile import ExternalId, Profile
 from segment_do.identity.rules import ACCOUNT_TYPES, Rules, read_rules
+from segment_do.identity.shards.answers import SHARD_CHANGES, SHARD_READS, moved_away, scratch_graph
 
-__all__ = ["CHANGES", "READS", "answer", "named_id", "named_profile"]
+__all__ = ["CHANGES", "READS", "answer"]
 
 _MOST_MOVED: Final = 1_000
 """Moved ids told of one simulated event: as many as one profile may have."""
@@ -37,32 +43,13 @@ def answer(graph: Graph, question: str, arguments: Arguments, defaults: Rules) -
         NotFound: what is named is not there.
         StorageFailed, CorruptData, OwnershipLost: see :class:`~segment_do.identity.Graph`.
     """
+    if "at" in arguments and (moved := moved_away(graph, named_profile(arguments["at"]))) is not None:
+        return {"elsewhere": moved}
     if question in READS:
         return READS[question](graph, arguments)
     if question in CHANGES:
         return CHANGES[question](graph, arguments, defaults)
     raise InvalidRequest(f"An identity is not asked for {question[:100]!r}.", code="unknown_question")
-
-
-def named_id(text: str) -> Id:
-    """``type:value`` as an external id.
-
-    Raises:
-        InvalidRequest: it is none.
-    """
-    kind, colon, value = text.partition(":")
-    if not (kind and colon and value):
-        raise InvalidRequest("An id is named by its type and value, as in user_id:u1.", code="invalid_id")
-    return kind, value
-
-
-def named_profile(text: str) -> Id | str:
-    """``type:value`` as an external id, or a profile id (``use_…``, ``acc_…``) as it is.
-
-    Raises:
-        InvalidRequest: it is neither.
-    """
-    return text if ":" not in text and text.startswith(("use_", "acc_")) else named_id(text)
 
 
 def _profile(graph: Graph, asked: Arguments) -> dict[str, Any]:
@@ -134,10 +121,25 @@ def _audit(graph: Graph, asked: Arguments) -> dict[str, Any]:
 
 
 def _simulate(graph: Graph, asked: Arguments) -> dict[str, Any]:
+    if "facts" in asked:
+        with TemporaryDirectory(prefix="simulated-") as folder:
+            made = scratch_graph(graph, Path(folder), asked["facts"], asked["now"])
+            try:
+                return _simulated(made, asked)
+            finally:
+                made.close()
+    return _simulated(graph, asked)
+
+
+def _simulated(graph: Graph, asked: Arguments) -> dict[str, Any]:
     outcome = graph.simulate([(asked["pack"], 1)], asked["now"])
+    moved = [_moved(graph, each) for each in outcome if each.type == EXTERNAL_ID]
+    told = sorted(
+        (each for each in moved if each.get("from") != each["to"]), key=lambda each: (each["type"], each["id"])
+    )
     return {
         "profileId": next((each.profile_id for each in outcome if each.type != EXTERNAL_ID), None),
-        "moved": [_moved(graph, each) for each in outcome if each.type == EXTERNAL_ID][:_MOST_MOVED],
+        "moved": told[:_MOST_MOVED],
     }
 
 
@@ -274,7 +276,7 @@ def _edge(edge: Edge) -> dict[str, Any]:
 
 
 def _names(ids: Iterable[Id]) -> list[str]:
-    return [f"{kind}:{value}" for kind, value in ids]
+    return [text_of(each) for each in ids]
 
 
 READS: Final[dict[str, Callable[[Graph, Arguments], dict[str, Any]]]] = {
@@ -288,6 +290,7 @@ READS: Final[dict[str, Callable[[Graph, Arguments], dict[str, Any]]]] = {
     "rules": _rules,
     "propose_rules": _propose_rules,
     "computations": _computations,
+    **SHARD_READS,
 }
 """What changes nothing."""
 
@@ -299,5 +302,6 @@ CHANGES: Final[dict[str, Callable[[Graph, Arguments, Rules], dict[str, Any]]]] =
     "set_rules": _set_rules,
     "set_computation": _set_computation,
     "delete_computation": _delete_computation,
+    **SHARD_CHANGES,
 }
 """What leaves a line in the audit."""

@@ -99,11 +99,11 @@ class Resolution:
                 user = anonymous = None
                 if record.user_id:
                     user = users.get(record.user_id)
-                    if user is None or not user.first_seen <= timestamp < user.seen_until:
+                    if user is None or not user.first_seen < timestamp < user.seen_until:
                         user = nodes.get("user_id", record.user_id, timestamp, record.source_id, record.message_id)
                 if record.anonymous_id:
                     anonymous = anonymous_ids.get(record.anonymous_id)
-                    if anonymous is None or not anonymous.first_seen <= timestamp < anonymous.seen_until:
+                    if anonymous is None or not anonymous.first_seen < timestamp < anonymous.seen_until:
                         anonymous = nodes.get(
                             "anonymous_id", record.anonymous_id, timestamp, record.source_id, record.message_id
                         )

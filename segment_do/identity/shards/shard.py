@@ -52,6 +52,7 @@ class Shard:
 
     def __init__(self, database: Database, name: str, layout: Layout, resolution: Resolution) -> None:
         self.layout = layout
+        self._database = database
         self._resolution = resolution
         with database.reading() as connection:
             _prepare(connection, layout)
@@ -93,9 +94,13 @@ class Shard:
 
     def hold(self, nodes: Sequence[Node]) -> None:
         """Ids that lie here were joined by hand: from now on they move together."""
-        root = self.trees.root_of(nodes[0])
-        if root is not None:
-            self.trees.settle(nodes, root, None)
+        held = self.trees.held(nodes[0])
+        if held is not None:
+            self.trees.settle(nodes, held.root, None)
+
+    def bring(self, one: Id, other: Id, now: int) -> None:
+        """Link two ids for no event's sake."""
+        self.trees.join(Link(one, other, Cause("", "manual", "", None, now, now)))
 
     def end(self) -> None:
         """What became of ids is told: trees that were linked elsewhere go there, and all letters are written."""
@@ -155,6 +160,14 @@ class Shard:
             named = found
         root = self.trees.root(named)
         return None if self.trees.is_ours(root) else (named, root)
+
+    def facts(self, one: Id) -> bytes:
+        """All that is known of an id that lies here, and of those that lie in its tree."""
+        node = self._resolution.node(*one)
+        assert node is not None
+        with self._database.reading() as connection:
+            held = self.trees.held(node)
+            return pack_up(connection, [node.node] if held is None else self.trees.residents(held))
 
     def _clear(self) -> None:
         self._here: list[Record] = []

@@ -142,10 +142,9 @@ class Trees:
         rows = self._connection.execute("SELECT node FROM resident WHERE tree = ?", (tree.number,))
         return [node for (node,) in rows]
 
-    def root_of(self, node: Node) -> Id | None:
-        """The root of the tree that a node lies in here."""
-        held = self._resident(node)
-        return None if held is None else held.root
+    def held(self, node: Node) -> Tree | None:
+        """The tree that a node lies in here; None for an account."""
+        return self._resident(node)
 
     def leave(self, tree: Tree, nodes: Iterable[int]) -> None:
         """A tree's ids are no longer here."""
