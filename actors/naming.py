@@ -10,6 +10,7 @@ from collections.abc import Callable
 import xxhash
 
 from segment_do.settings import IdentitySettings
+from segment_do.units import shown_name
 
 __all__ = ["CONTROL", "NAMESPACE", "QUEUE", "WAREHOUSE", "identity_actor"]
 
@@ -21,10 +22,11 @@ WAREHOUSE = "warehouse"
 
 
 def identity_actor(settings: IdentitySettings) -> Callable[[str], str]:
-    """The naming function: ``identity:tom`` (dedicated), or ``identity-pool:3`` (pool)."""
+    """The naming function: ``identity:tom`` (dedicated; ``identity:tom#3`` for a shard), or ``identity-pool:3`` (pool).
+
+    It takes the name of a graph: an identity's, or a shard's (:func:`segment_do.identity.shards.unit_name`).
+    """
     if settings.placement == "dedicated":
-        return lambda identity: f"identity:{identity}"
+        return lambda unit: f"identity:{shown_name(unit)}"
     actors = settings.pool_actors
-    return lambda identity: (
-        f"identity-pool:{xxhash.xxh3_64_intdigest(identity.encode(errors='surrogatepass')) % actors}"
-    )
+    return lambda unit: f"identity-pool:{xxhash.xxh3_64_intdigest(unit.encode(errors='surrogatepass')) % actors}"

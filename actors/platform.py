@@ -24,6 +24,9 @@ from segment_do.errors import InvalidRequest, NotReady, SegmentDoError
 from segment_do.events.record import NOT_EVENTS, decode_pack
 from segment_do.events.timestamps import iso
 from segment_do.events.whole import whole_event
+from segment_do.identity import read_rules_file
+from segment_do.identity.shards import layouts
+from segment_do.identity.shards.asking import ask_shards
 from segment_do.oauth import App
 from segment_do.profile_api import EventsWanted, ProfileToken
 from segment_do.settings import Settings
@@ -57,6 +60,8 @@ class ActorPlatform:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self.name_for = identity_actor(settings.identity)
+        self._layouts = layouts(settings.identity)
+        self._rules = read_rules_file(settings.identity.rules_file)
         self.actors = Actors(self._make)
         self._door: Doorway | None = None
 
@@ -268,9 +273,19 @@ class ActorPlatform:
             asked = msgspec.msgpack.encode(arguments)
         except UnicodeEncodeError:
             raise InvalidRequest("An id holds what is no Unicode text.", code="invalid_id") from None
+        layout = self._layouts.get(identity)
+        if layout is None:
+            return await self._ask_graph(identity, question, asked)
+
+        async def ask_shard(unit: str, question: str, arguments: dict[str, Any]) -> Any:
+            return await self._ask_graph(unit, question, msgspec.msgpack.encode(arguments))
+
+        return await ask_shards(layout, identity, self._rules.of(identity), ask_shard, question, arguments)
+
+    async def _ask_graph(self, unit: str, question: str, arguments: bytes) -> Any:
         seconds = _REPLAY_SECONDS if question in _REPLAYS else _CALL_SECONDS
         told: bytes = await self.actors.call(
-            self.name_for(identity), "ask", identity, question, asked, timeout_seconds=seconds
+            self.name_for(unit), "ask", unit, question, arguments, timeout_seconds=seconds
         )
         return msgspec.msgpack.decode(told)
 

@@ -148,6 +148,13 @@ class BulkSettings(_Section):
     )
 
 
+class LayoutSettings(_Section):
+    """How one identity is laid out over several graphs, see docs/shards.md."""
+
+    shards: Annotated[int, Field(ge=1, le=256)] = 1
+    granularity: Literal["shard", "profile"] = "shard"
+
+
 class IdentitySettings(_Section):
     """Identity actors."""
 
@@ -164,6 +171,10 @@ class IdentitySettings(_Section):
     )
     outbox_max_bytes: Positive = Field(
         256 * 2**20, description="Outbox the queue has not taken yet, bytes; at the bound the journal waits."
+    )
+    layouts: dict[str, LayoutSettings] = Field(
+        {},
+        description="Identities too large for one actor, by name: `{shards: 4}`, or `{granularity: profile}` = an actor for every person. Fixed with an identity's first event.",
     )
     rules_file: Path | None = Field(
         None,

@@ -21,17 +21,27 @@ from typing import Any, Final, TypeVar
 
 import structlog
 
+from actors.identity.courier import Courier, Deliver
 from actors.queue.log import Entry
 from segment_do.errors import Busy, CorruptData, OwnershipLost, SegmentDoError, StorageFailed
 from segment_do.home import write_durably
 from segment_do.identity import DEFAULT_RULES, Graph, Rules
 from segment_do.identity.questions import CHANGES, answer
+from segment_do.identity.shards import Layout
+from segment_do.identity.shards.letters import Envelope
 from segment_do.settings import IdentitySettings
+from segment_do.units import shown_name
 
 __all__ = ["Activation", "HandOver", "unfinished"]
 
 log = structlog.get_logger(__name__)
 T = TypeVar("T")
+
+
+async def nowhere(unit: str, _letters: list[Envelope]) -> None:
+    """Where an identity is one graph, it writes no letters."""
+    raise AssertionError(f"nobody takes letters to {shown_name(unit)}")
+
 
 HandOver = Callable[[list[Entry]], Awaitable[None]]
 """Gives outbox entries to the queue; returns when they are in its log."""
@@ -58,6 +68,7 @@ class Activation:
         clock: Callable[[], int],
         monotonic: Callable[[], float],
         rules: Rules,
+        deliver: Deliver,
     ) -> None:
         self._folder = folder
         self.identity = identity
@@ -74,6 +85,10 @@ class Activation:
         self._pumping: asyncio.Task[None] | None = None
         self._unpumped = False
         self._handed = 0
+        self._courier: Courier | None = None
+        if graph.shard is not None:
+            self._courier = Courier(identity, graph.shard.post, deliver, self._on_thread)
+            self._courier.go_soon()
         self.closed = False
         self.used_at = self._monotonic()
         self.events = 0
@@ -92,15 +107,21 @@ class Activation:
         clock: Callable[[], int] = lambda: time.time_ns() // 1000,
         monotonic: Callable[[], float] = time.monotonic,
         rules: Rules = DEFAULT_RULES,
+        layout: Layout | None = None,
+        deliver: Deliver = nowhere,
     ) -> Activation:
-        """Open the identity's file, and go on with what its outbox still holds. ``rules`` hold unless it has its own.
+        """Open the identity's file, and go on with what its outbox still holds. ``rules`` hold unless it has its own. Where the identity
+        is laid out over several graphs, ``layout`` says how, ``identity`` is this graph's name, and ``deliver`` takes letters to the others.
 
         Raises:
             OwnershipLost: another activation has it.
             StorageFailed, CorruptData: the file cannot be used.
         """
         graph = await asyncio.get_running_loop().run_in_executor(
-            threads, partial(Graph.open, folder, identity, dedupe_days=settings.dedupe_days, clock=clock, rules=rules)
+            threads,
+            partial(
+                Graph.open, folder, identity, dedupe_days=settings.dedupe_days, clock=clock, rules=rules, layout=layout
+            ),
         )
         try:
             if not (folder / _MARK).exists():
@@ -108,12 +129,13 @@ class Activation:
         except OSError as error:
             graph.close()  # or its lock would keep everyone out, ourselves included
             raise StorageFailed(f"The disk refused a mark for identity {identity!r}: {error.strerror}.") from error
-        return cls(folder, identity, graph, settings, hand_over, threads, clock, monotonic, rules)
+        return cls(folder, identity, graph, settings, hand_over, threads, clock, monotonic, rules, deliver)
 
     @property
     def idle(self) -> bool:
         """Nothing waits, nothing is on its way."""
-        return not self._waiting and self._applying is None and self._pumping is None
+        quiet = not self._waiting and self._applying is None and self._pumping is None
+        return quiet and (self._courier is None or self._courier.idle)
 
     async def apply(self, pack: bytes, count: int) -> None:
         """Apply events; returns when they are committed.
@@ -127,12 +149,34 @@ class Activation:
             raise OwnershipLost(f"This activation of {self.identity!r} is closed.")
         if self._graph.outbox_bytes > self._settings.outbox_max_bytes:
             raise Busy("The identity's outbox is full: the queue does not take it.", retry_after=2)
+        if self._graph.letter_bytes > self._settings.outbox_max_bytes:
+            raise Busy("The shard's letters wait: other shards do not take them.", retry_after=2)
         self.used_at = self._monotonic()
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append((pack, count, future))
         if self._applying is None:
             self._applying = asyncio.create_task(self._apply_waiting())
         await future
+
+    async def receive(self, letters: list[Envelope]) -> None:
+        """Take in letters of other shards; returns when they are committed. Never refused for being full: two full shards would wait
+        for each other.
+
+        Raises:
+            StorageFailed: the disk refused; nothing of it is stored.
+            OwnershipLost: another activation owns the file; this one is closed.
+        """
+        if self.closed:
+            raise OwnershipLost(f"This activation of {shown_name(self.identity)!r} is closed.")
+        self.used_at = self._monotonic()
+        received = self._on_thread(lambda: self._graph.receive(letters, self._clock()))
+        try:
+            await asyncio.shield(received)
+        except SegmentDoError as error:
+            self.closed = True
+            self._fail(error)
+            raise
+        self._pump_soon()
 
     async def ask(self, question: str, arguments: dict[str, Any]) -> Any:
         """Ask the graph, as last committed; see :mod:`segment_do.identity.questions`. What changes is handed over like events.
@@ -164,7 +208,7 @@ class Activation:
     def status(self) -> dict[str, Any]:
         """For /api/status."""
         return {
-            "identity": self.identity,
+            "identity": shown_name(self.identity),
             "events": self.events,
             "duplicates": self.duplicates,
             "outboxBytes": self._graph.outbox_bytes,
@@ -174,12 +218,14 @@ class Activation:
     async def close(self) -> None:
         """Let go of the file. What the outbox holds stays in it for the next activation."""
         self.closed = True
+        if self._courier is not None:
+            await self._courier.close()
         for task in (self._applying, self._pumping):
             if task is not None:
                 task.cancel()
         await asyncio.gather(*(task for task in (self._applying, self._pumping) if task), return_exceptions=True)
         self._fail(OwnershipLost(f"This activation of {self.identity!r} is closing."))
-        finished = not self._graph.outbox_bytes
+        finished = not self._graph.outbox_bytes and not self._graph.letter_bytes
         await self._on_thread(self._graph.close)
         if finished:
             (self._folder / _MARK).unlink(missing_ok=True)
@@ -223,6 +269,8 @@ class Activation:
 
     def _pump_soon(self) -> None:
         self._unpumped = True
+        if self._courier is not None:
+            self._courier.go_soon()
         if self._pumping is None and not self.closed:
             self._pumping = asyncio.create_task(self._pump())
 

@@ -14,6 +14,7 @@ from actors.logs import configure_logs
 from actors.naming import NAMESPACE, QUEUE, identity_actor
 from actors.process import freeze_imports, give_way
 from actors.queue.actor import make_queue
+from segment_do.identity.shards.letters import Envelope
 from segment_do.settings import Settings
 
 if TYPE_CHECKING:
@@ -33,12 +34,13 @@ class IdentityActor:
 
         configure_logs(settings, name)
         give_way()
-        self._actors = Actors(lambda _name: make_queue(settings))
-        self._household = Household(settings, self._hand_over)
+        self._actors = Actors(lambda other: make_queue(settings) if other == QUEUE else make_identity(settings, other))
+        self._name = name
+        self._name_for = identity_actor(settings.identity)
+        self._household = Household(settings, self._hand_over, deliver=self._deliver)
         # A pool's actors stay; a dedicated one leaves with its identity and comes back with the next event.
         self._leaves = settings.identity.placement == "dedicated"
-        name_for = identity_actor(settings.identity)
-        self._keeping = asyncio.create_task(self._keep_house(lambda identity: name_for(identity) == name))
+        self._keeping = asyncio.create_task(self._keep_house(lambda unit: self._name_for(unit) == name))
         freeze_imports()
 
     async def apply(self, data: bytes) -> None:
@@ -46,6 +48,10 @@ class IdentityActor:
         from actors.ingress.dispatcher import decode_batches
 
         await self._household.apply(decode_batches(data))
+
+    async def receive(self, unit: str, letters: bytes) -> None:
+        """Take in letters of other shards of an identity, as msgpack; returns when they are committed."""
+        await self._household.receive(unit, msgspec.msgpack.decode(letters, type=list[Envelope]))
 
     async def ask(self, identity: str, question: str, arguments: bytes) -> bytes:
         """Ask an identity's graph; arguments and answer as msgpack. See the household."""
@@ -58,6 +64,13 @@ class IdentityActor:
 
     async def _hand_over(self, entries: list[Entry]) -> None:
         await self._actors.call(QUEUE, "append", entries)
+
+    async def _deliver(self, unit: str, letters: list[Envelope]) -> None:
+        name = self._name_for(unit)
+        if name == self._name:
+            await self._household.receive(unit, letters)
+        else:
+            await self._actors.call(name, "receive", unit, msgspec.msgpack.encode(letters))
 
     async def _keep_house(self, mine: Any) -> None:
         await self._household.recover(mine)

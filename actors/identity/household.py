@@ -7,20 +7,25 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import structlog
 
 from actors.identity.activation import Activation, HandOver, unfinished
+from actors.identity.courier import Deliver
 from actors.ingress.dispatcher import Batch
 from segment_do.errors import NotFound, NotReady, OwnershipLost, SegmentDoError
 from segment_do.identity import read_rules_file
+from segment_do.identity.shards import layouts
+from segment_do.identity.shards.letters import Envelope
 from segment_do.settings import Settings
+from segment_do.units import identity_of, shard_of, shown_name
 
 __all__ = ["Household"]
 
+T = TypeVar("T")
 log = structlog.get_logger(__name__)
 
 _MOST_AWAKE: Final = 512
@@ -30,9 +35,16 @@ _THREADS: Final = 4
 class Household:
     """Activations by identity. One event loop uses it."""
 
-    def __init__(self, settings: Settings, hand_over: HandOver, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        hand_over: HandOver,
+        clock: Callable[[], float] = time.monotonic,
+        deliver: Deliver | None = None,
+    ) -> None:
         self._settings = settings
         self._hand_over = hand_over
+        self._deliver = deliver or self.receive
         self._clock = clock
         self._awake: dict[str, Activation] = {}
         self._waking: dict[str, asyncio.Task[Activation]] = {}
@@ -41,6 +53,7 @@ class Household:
         )
         self._begun_at = clock()
         self._rules = read_rules_file(settings.identity.rules_file)
+        self._layouts = layouts(settings.identity)
 
     @property
     def empty(self) -> bool:
@@ -64,6 +77,16 @@ class Household:
             if isinstance(outcome, BaseException):
                 raise outcome
 
+    async def receive(self, unit: str, letters: list[Envelope]) -> None:
+        """Take in letters for one shard; returns when they are committed.
+
+        Raises:
+            NotReady: it is held by another activation.
+            StorageFailed: see :meth:`Activation.receive`.
+        """
+        self._begun_at = self._clock()
+        await self._with(unit, lambda activation: activation.receive(letters))
+
     async def ask(self, identity: str, question: str, arguments: dict[str, Any]) -> Any:
         """Ask an identity's graph; see :mod:`segment_do.identity.questions`. One that was never seen makes no files.
 
@@ -73,17 +96,13 @@ class Household:
             SegmentDoError: what the question raises.
         """
         self._begun_at = self._clock()
-        if identity not in self._awake and not self._settings.paths.identity(identity).exists():
+        layout = self._layouts.get(identity_of(identity))
+        counted = layout is not None and layout.all_shards is not None  # few, and each may be asked about all profiles
+        if identity not in self._awake and not counted and not self._settings.paths.identity(identity).exists():
             raise NotFound(
                 "Profile was not found." if question == "profile" else f"No event came for {identity!r} yet."
             )
-        activation = await self._activation(identity)
-        try:
-            return await activation.ask(question, arguments)
-        except OwnershipLost as error:
-            if self._awake.get(identity) is activation:
-                await self._sleep(identity)
-            raise NotReady(f"Identity {identity!r} is changing hands.", retry_after=1) from error
+        return await self._with(identity, lambda activation: activation.ask(question, arguments))
 
     def status(self) -> list[dict[str, Any]]:
         """Those awake."""
@@ -99,7 +118,7 @@ class Household:
                 await self._sleep(identity)
                 await self._try_to_wake(identity)
             elif activation.idle and now - activation.used_at > self._settings.identity.idle_seconds:
-                log.info("identity goes to sleep", identity=identity)
+                log.info("identity goes to sleep", identity=shown_name(identity))
                 await self._sleep(identity)
             else:
                 await activation.maintain()
@@ -116,13 +135,16 @@ class Household:
             await self._sleep(identity)
 
     async def _apply(self, identity: str, pack: bytes, count: int) -> None:
+        await self._with(identity, lambda activation: activation.apply(pack, count))
+
+    async def _with(self, identity: str, call: Callable[[Activation], Awaitable[T]]) -> T:
         activation = await self._activation(identity)
         try:
-            await activation.apply(pack, count)
+            return await call(activation)
         except OwnershipLost as error:
             if self._awake.get(identity) is activation:
                 await self._sleep(identity)
-            raise NotReady(f"Identity {identity!r} is changing hands.", retry_after=1) from error
+            raise NotReady(f"Identity {shown_name(identity)!r} is changing hands.", retry_after=1) from error
 
     async def _activation(self, identity: str) -> Activation:
         activation = self._awake.get(identity)
@@ -135,13 +157,13 @@ class Household:
         try:
             return await asyncio.shield(waking)
         except OwnershipLost as error:
-            raise NotReady(f"Identity {identity!r} is still held elsewhere.", retry_after=1) from error
+            raise NotReady(f"Identity {shown_name(identity)!r} is still held elsewhere.", retry_after=1) from error
 
     async def _try_to_wake(self, identity: str) -> None:
         try:
             await self._activation(identity)
         except SegmentDoError as error:
-            log.warning("identity does not wake", identity=identity, error=str(error))
+            log.warning("identity does not wake", identity=shown_name(identity), error=str(error))
 
     async def _wake(self, identity: str) -> Activation:
         if identity in self._awake:
@@ -155,7 +177,9 @@ class Household:
             self._hand_over,
             self._threads,
             monotonic=self._clock,
-            rules=self._rules.of(identity),
+            rules=self._rules.of(identity_of(identity)),
+            layout=self._layouts[identity_of(identity)] if shard_of(identity) else None,
+            deliver=self._deliver,
         )
         self._awake[identity] = activation
         return activation

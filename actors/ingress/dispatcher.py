@@ -70,18 +70,22 @@ class _Lane:
 
 
 class Dispatcher:
-    """Feeds runs to the actors that ``name_for`` gives for their identities."""
+    """Feeds runs to the actors that ``name_for`` gives for their identities; ``split`` gives the parts of a batch of an identity that is
+    laid out over several graphs, each with its graph's name.
+    """
 
     def __init__(
         self,
         apply: Apply,
         name_for: Callable[[str], str],
         *,
+        split: Callable[[Batch], list[Batch]] | None = None,
         max_calls: int = 64,
         wait: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._apply = apply
         self._name_for = name_for
+        self._split = split
         self._calls = asyncio.Semaphore(max_calls)
         self._wait = wait
         self._lanes: dict[str, _Lane] = {}
@@ -138,7 +142,8 @@ class Dispatcher:
                 lane.runs.extendleft(reversed(taken))
                 await self._wait(_LONGEST_WAIT_SECONDS)
                 continue
-            await self._deliver(lane.name, batches)
+            addressed = self._addressed(lane.name, batches)
+            await asyncio.gather(*(self._deliver(name, parts) for name, parts in addressed.items()))
             for run, confirm in taken:
                 lane.waiting_bytes -= run.size
                 self.applied_events += run.events
@@ -149,6 +154,15 @@ class Dispatcher:
         del self._lanes[lane.name]
         if not self._lanes:
             self._idle.set()
+
+    def _addressed(self, name: str, batches: list[Batch]) -> dict[str, list[Batch]]:
+        if self._split is None:
+            return {name: batches}
+        addressed: dict[str, list[Batch]] = {}
+        for batch in batches:
+            for part in self._split(batch):
+                addressed.setdefault(self._name_for(part[0]), []).append(part)
+        return addressed
 
     def _take(self, lane: _Lane) -> list[tuple[Run, Callable[[Run], None]]]:
         budget = CALL_BYTES

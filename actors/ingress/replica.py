@@ -34,6 +34,7 @@ from actors.ingress.tracking_app import TrackingApp
 from actors.ingress.webhooks import WebhookApp
 from segment_do.errors import NotReady, SegmentDoError
 from segment_do.home import sync_directory
+from segment_do.identity.shards import splitter
 from segment_do.settings import Settings
 
 __all__ = ["Replica"]
@@ -67,7 +68,7 @@ class Replica:
         self.port = settings.port
         self.tls_port: int | None = None
         self.keys = Keys(fetch_keys)
-        self.dispatcher = Dispatcher(apply, name_for)
+        self.dispatcher = Dispatcher(apply, name_for, split=splitter(settings.identity))
         self.journal = Journal(settings.paths.journal, settings.journal, self._dispatch)
         secret = settings.paths.ensure_oauth_secret()
         bearers = Bearers(self.keys, secret)

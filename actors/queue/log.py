@@ -27,6 +27,7 @@ from actors.queue.frame import Frame
 from actors.segment import HEADER, PREFIX_BYTES, Appender, frame, read_segment, scan, segment_path
 from segment_do.errors import Busy, CorruptData, OwnershipLost
 from segment_do.settings import QueueSettings
+from segment_do.units import identity_of
 
 __all__ = ["Entry", "Log"]
 
@@ -41,6 +42,7 @@ class Entry(NamedTuple):
     """One row of an identity's outbox."""
 
     identity: str
+    """Or the name of one of its shards: each has an outbox of its own."""
     born: int
     epoch: int
     seq: int
@@ -303,7 +305,7 @@ class Log:
                     found = _decode(body)
                     if isinstance(found, _State) or found.first_offset + found.count <= offset:
                         continue
-                    frames.append(Frame(found.first_offset, found.count, found.identity, found.pack))
+                    frames.append(Frame(found.first_offset, found.count, identity_of(found.identity), found.pack))
                     size += len(body)
                     if size >= max_bytes:
                         return frames

@@ -27,7 +27,7 @@ from segment_do.errors import InvalidRequest, NotFound
 from segment_do.identity.audit import write_audit
 from segment_do.identity.database import Database
 from segment_do.identity.packs import decode_packs
-from segment_do.identity.shards.layout import identity_of
+from segment_do.units import identity_of
 
 if TYPE_CHECKING:
     from segment_do.identity.resolution import Resolution

@@ -42,9 +42,9 @@ from segment_do.identity.revisions import Revisions
 from segment_do.identity.rules import DEFAULT_RULES, Rules, own_rules
 from segment_do.identity.seen import Seen, message_keys
 from segment_do.identity.shards import Layout
-from segment_do.identity.shards.layout import shard_of
 from segment_do.identity.shards.letters import Envelope
 from segment_do.identity.shards.shard import Shard
+from segment_do.units import shard_of
 
 __all__ = ["Applied", "Graph"]
 
@@ -155,6 +155,11 @@ class Graph:
     def outbox_bytes(self) -> int:
         """Packs in the outbox that the queue has not confirmed, bytes."""
         return self._outbox.size_bytes
+
+    @property
+    def letter_bytes(self) -> int:
+        """Of a shard: letters that other shards have not confirmed, bytes."""
+        return 0 if self.shard is None else self.shard.post.size_bytes
 
     def apply(self, packs: list[tuple[bytes, int]], now: int) -> Applied:
         """Apply packs, each with its count of records, as one transaction. ``now``: microseconds since the epoch.
@@ -307,10 +312,6 @@ class Graph:
         with self._database.reading() as connection:
             node = self._number(connection, named)
             return [] if node is None else linked(connection, node)
-
-    def ids_of(self, packs: list[tuple[bytes, int]]) -> list[Id]:
-        """The ids of people that events carry, as the rules make them."""
-        return list(dict.fromkeys(each for record in decode_packs(packs) for each in self._resolution.ids(record)))
 
     def profile_id_of(self, kind: str, value: str) -> str | None:
         """The id alone of the profile of an external id.

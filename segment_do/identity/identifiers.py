@@ -13,7 +13,7 @@ import msgspec
 from segment_do.events.record import Record
 from segment_do.identity.rules import Rules
 
-__all__ = ["Identifiers", "Reader"]
+__all__ = ["Identifiers", "Reader", "people_of"]
 
 _MOST: Final = 50
 """Ids that one event may carry; further ones are not promoted."""
@@ -125,6 +125,14 @@ class Reader:
             kind, collection = each.get("type"), each.get("collection")
             if isinstance(kind, str) and _TYPE.fullmatch(kind) and collection in ("users", "accounts"):
                 self._take(people if collection == "users" else accounts, kind, each.get("id"))
+
+
+def people_of(record: Record, reader: Reader, rules: Rules) -> list[tuple[str, str]]:
+    """All ids of people that an event carries, those that the rules refuse left out, the one of highest priority first."""
+    inside = reader.read(record)
+    named = [("user_id", record.user_id), ("anonymous_id", record.anonymous_id), *(inside.people if inside else ())]
+    accepted = {(kind, found) for kind, value in named if value and (found := rules.accepted(kind, value)) is not None}
+    return sorted(accepted, key=lambda each: (rules.rank(each[0]), each[1]))
 
 
 def _keys(rules: Rules) -> list[tuple[str, str]]:

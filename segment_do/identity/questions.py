@@ -9,8 +9,6 @@ A shard that is asked about an id (``at``) which lies in another answers ``{"els
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 import msgspec
@@ -25,7 +23,7 @@ from segment_do.identity.graph import Graph
 from segment_do.identity.names import named_id, named_profile, text_of
 from segment_do.identity.profile import ExternalId, Profile
 from segment_do.identity.rules import ACCOUNT_TYPES, Rules, read_rules
-from segment_do.identity.shards.answers import SHARD_CHANGES, SHARD_READS, moved_away, scratch_graph
+from segment_do.identity.shards.answers import SHARD_CHANGES, SHARD_READS, moved_away
 
 __all__ = ["CHANGES", "READS", "answer"]
 
@@ -121,17 +119,6 @@ def _audit(graph: Graph, asked: Arguments) -> dict[str, Any]:
 
 
 def _simulate(graph: Graph, asked: Arguments) -> dict[str, Any]:
-    if "facts" in asked:
-        with TemporaryDirectory(prefix="simulated-") as folder:
-            made = scratch_graph(graph, Path(folder), asked["facts"], asked["now"])
-            try:
-                return _simulated(made, asked)
-            finally:
-                made.close()
-    return _simulated(graph, asked)
-
-
-def _simulated(graph: Graph, asked: Arguments) -> dict[str, Any]:
     outcome = graph.simulate([(asked["pack"], 1)], asked["now"])
     moved = [_moved(graph, each) for each in outcome if each.type == EXTERNAL_ID]
     told = sorted(

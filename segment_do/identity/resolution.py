@@ -23,7 +23,7 @@ from segment_do.identity.clusters import Clusters
 from segment_do.identity.computations import Computation
 from segment_do.identity.computed import Computed
 from segment_do.identity.decision import Id
-from segment_do.identity.identifiers import Reader
+from segment_do.identity.identifiers import Reader, people_of
 from segment_do.identity.ids import Node, Nodes, Unusable
 from segment_do.identity.persistent import PersistentIds
 from segment_do.identity.profile import profile_id
@@ -256,13 +256,8 @@ class Resolution:
         self._owners, self._unusable, self._new = [], [], []
 
     def ids(self, record: Record) -> list[Id]:
-        """The ids of people that an event carries, those that the rules refuse left out, the one of highest priority first."""
-        inside = self._reader.read(record)
-        named = [("user_id", record.user_id), ("anonymous_id", record.anonymous_id), *(inside.people if inside else ())]
-        accepted = {
-            (kind, found) for kind, value in named if value and (found := self.rules.accepted(kind, value)) is not None
-        }
-        return sorted(accepted, key=lambda each: (self.rules.rank(each[0]), each[1]))
+        """The ids of people that an event carries, see :func:`.identifiers.people_of`."""
+        return people_of(record, self._reader, self.rules)
 
     def _owner(self, record: Record) -> Node | None:
         """The id that an event belongs to, if the graph knows it: the one of highest priority."""

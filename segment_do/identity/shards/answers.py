@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from segment_do.errors import NotFound
@@ -11,16 +10,13 @@ from segment_do.identity.decision import Id
 from segment_do.identity.names import named_id, named_profile, text_of
 from segment_do.identity.profile import Profile
 from segment_do.identity.rules import ACCOUNT_TYPES
-from segment_do.identity.shards.layout import Layout, unit_name
-from segment_do.identity.shards.letters import Absorb, Cause, Envelope, encode_letter
 
 if TYPE_CHECKING:
     from segment_do.identity.graph import Graph
 
-__all__ = ["SHARD_CHANGES", "SHARD_READS", "moved_away", "scratch_graph"]
+__all__ = ["SHARD_CHANGES", "SHARD_READS", "moved_away"]
 
 Arguments = Mapping[str, Any]
-_ONE: Final = Layout(1)
 
 
 def moved_away(graph: Graph, named: Id | str) -> tuple[str, str] | None:
@@ -42,17 +38,6 @@ def moved_away(graph: Graph, named: Id | str) -> tuple[str, str] | None:
     return None if found is None else (text_of(found[0]), text_of(found[1]))
 
 
-def scratch_graph(graph: Graph, folder: Path, facts: list[bytes], now: int) -> Graph:
-    """A graph of its own in an empty folder, with a shard's rules and these facts, to try something on. Close it."""
-    made = type(graph).open(
-        folder, unit_name("scratch", "0"), dedupe_days=7, clock=lambda: now, rules=graph.rules, layout=_ONE
-    )
-    cause = Cause("", "", "", None, now, now)
-    letters = [Absorb(("facts", str(number)), each, cause) for number, each in enumerate(facts)]
-    made.receive([Envelope("facts", 1, seq, encode_letter(each)) for seq, each in enumerate(letters, 1)], now)
-    return made
-
-
 def _lies(graph: Graph, asked: Arguments) -> dict[str, Any]:
     _found(graph, asked)
     return {"id": asked["id"]}
@@ -62,10 +47,6 @@ def _linked(graph: Graph, asked: Arguments) -> dict[str, Any]:
     accounts = any(each.kind in ACCOUNT_TYPES for each in _found(graph, asked).external_ids)
     linked = graph.linked(named_profile(asked["id"]))
     return {"collection": "accounts" if accounts else "users", "ids": [text_of(each) for each in linked]}
-
-
-def _ids_of(graph: Graph, asked: Arguments) -> dict[str, Any]:
-    return {"ids": [text_of(each) for each in graph.ids_of([(asked["pack"], 1)])]}
 
 
 def _facts(graph: Graph, asked: Arguments) -> dict[str, Any]:
@@ -90,7 +71,6 @@ def _bring(graph: Graph, asked: Arguments, _defaults: object) -> dict[str, Any]:
 SHARD_READS: Final[dict[str, Callable[[Graph, Arguments], dict[str, Any]]]] = {
     "lies": _lies,
     "linked": _linked,
-    "ids_of": _ids_of,
     "facts": _facts,
 }
 """What changes nothing."""

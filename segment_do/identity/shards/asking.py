@@ -12,8 +12,14 @@ from typing import Any, Final
 
 from segment_do.errors import InvalidRequest, NotFound, NotReady
 from segment_do.identity.about import MAX_LINKS
-from segment_do.identity.rules import ACCOUNT_TYPES, Rules
-from segment_do.identity.shards.layout import Layout, unit_name
+from segment_do.identity.identifiers import Reader, people_of
+from segment_do.identity.names import text_of
+from segment_do.identity.packs import decode_packs
+from segment_do.identity.questions import answer
+from segment_do.identity.rules import ACCOUNT_TYPES, Rules, read_rules
+from segment_do.identity.shards.layout import Layout
+from segment_do.identity.shards.scratch import scratch_graph
+from segment_do.units import unit_name
 
 __all__ = ["Call", "ask_shards"]
 
@@ -124,16 +130,23 @@ class _Asking:
         _shard, told = await self._follow(question, {**arguments, "ids": [one for _shard, one in places]}, "ids")
         return told
 
-    async def simulate(self, _question: str, arguments: dict[str, Any]) -> Any:
-        home = arguments.pop("home")
-        told = await self._ask(home, "ids_of", arguments)
+    async def simulate(self, question: str, arguments: dict[str, Any]) -> Any:
+        rules = self._rules
+        if self._layout.all_shards is not None:
+            rules = read_rules((await self.of_any("rules", {}))["rules"])
+        (record,) = decode_packs([(arguments["pack"], 1)])
         facts = []
-        for one in told["ids"]:
+        for one in people_of(record, Reader(rules), rules):
             try:
-                facts.append((await self._follow("facts", {"id": one}, "id"))[1])
+                facts.append((await self._follow("facts", {"id": text_of(one)}, "id"))[1]["facts"])
             except NotFound:
                 continue
-        return await self._ask(home, "simulate", {**arguments, "facts": [each["facts"] for each in facts]})
+
+        def try_it() -> Any:
+            with scratch_graph(rules, facts, arguments["now"]) as graph:
+                return answer(graph, question, arguments, rules)
+
+        return await asyncio.to_thread(try_it)
 
     async def audit(self, question: str, arguments: dict[str, Any]) -> Any:
         told = await asyncio.gather(*(self._ask(shard, question, arguments) for shard in self._shards(question)))

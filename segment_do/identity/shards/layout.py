@@ -6,36 +6,28 @@ Each external id is *owned* by one shard, by the hash that also names its profil
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final, Literal
 
 import msgspec
 
-from segment_do.events.record import Record
+from segment_do.events.record import Record, decode_pack, encode_pack
 from segment_do.identity.decision import Id
 from segment_do.identity.persistent import short_id
 from segment_do.identity.profile import profile_id, short_id_of
+from segment_do.settings import IdentitySettings
+from segment_do.units import unit_name
 
-__all__ = ["Layout", "identity_of", "order", "shard_of", "unit_name"]
+__all__ = ["Layout", "layouts", "order", "split_pack", "splitter"]
 
-_BETWEEN: Final = "\0"
-"""No name of an identity has it, so that no shard is taken for an identity."""
+_Batch = tuple[str, int, bytes]
 _NOBODY: Final = "nobody"
 """The shard of events that carry no id, where every person has one."""
 
 
-def unit_name(identity: str, shard: str) -> str:
-    """What a shard is called wherever a graph has a name: its folder, its actor, its place in the queue's log."""
-    return f"{identity}{_BETWEEN}{shard}"
-
-
-def identity_of(unit: str) -> str:
-    """The identity that a graph of this name belongs to."""
-    return unit.partition(_BETWEEN)[0]
-
-
-def shard_of(unit: str) -> str:
-    """The shard's own name; empty where the identity is one graph."""
-    return unit.partition(_BETWEEN)[2]
+def layouts(settings: IdentitySettings) -> dict[str, Layout]:
+    """The identities that are laid out over several graphs, by name."""
+    return {name: Layout(each.shards, each.granularity) for name, each in settings.layouts.items()}
 
 
 class Layout(msgspec.Struct, frozen=True):
@@ -78,6 +70,27 @@ class Layout(msgspec.Struct, frozen=True):
         if record.anonymous_id:
             return self.owner(("anonymous_id", record.anonymous_id))
         return _NOBODY if self.granularity == "profile" else self.owner(("message_id", record.message_id))
+
+
+def split_pack(layout: Layout, identity: str, count: int, pack: bytes) -> list[tuple[str, int, bytes]]:
+    """A pack of an identity's events as packs of its shards: (the shard's graph, events, pack), each in the order of the events."""
+    parts: dict[str, list[Record]] = {}
+    for record in decode_pack(pack, count):
+        parts.setdefault(layout.home(record), []).append(record)
+    return [(unit_name(identity, shard), len(part), encode_pack(part)) for shard, part in parts.items()]
+
+
+def splitter(settings: IdentitySettings) -> Callable[[_Batch], list[_Batch]] | None:
+    """:func:`split_pack` for (identity, events, pack) of any identity; None where none is laid out over several graphs."""
+    known = layouts(settings)
+    if not known:
+        return None
+
+    def split(batch: _Batch) -> list[_Batch]:
+        layout = known.get(batch[0])
+        return [batch] if layout is None else split_pack(layout, *batch)
+
+    return split
 
 
 def order(one: Id) -> tuple[bool, int, Id]:

@@ -13,7 +13,8 @@ from segment_do.events.record import Record, decode_pack, encode_pack
 from segment_do.identity import Graph, Profile
 from segment_do.identity.decision import Id
 from segment_do.identity.rules import DEFAULT_RULES, Rules
-from segment_do.identity.shards import Layout, unit_name
+from segment_do.identity.shards import Layout
+from segment_do.units import unit_name
 from tests.segment_do.identity.events import NOON
 
 MOST_HOPS = 64

@@ -13,10 +13,10 @@ from segment_do.errors import InvalidRequest, NotFound, NotReady, SegmentDoError
 from segment_do.events.record import Record, encode_pack
 from segment_do.identity import DEFAULT_RULES
 from segment_do.identity.questions import CHANGES, answer
-from segment_do.identity.shards import Layout, identity_of
+from segment_do.identity.shards import Layout
 from segment_do.identity.shards import asking as asking_module
 from segment_do.identity.shards.asking import ask_shards
-from segment_do.identity.shards.layout import shard_of
+from segment_do.units import identity_of, shard_of
 from tests.segment_do.identity.events import HOUR, NOON, apply, identify, open_graph, record
 from tests.segment_do.identity.shards.sharded import Sharded
 from tests.segment_do.identity.test_orders import some_events
@@ -43,8 +43,6 @@ class Asked:
         return answer(self.one, question, arguments, DEFAULT_RULES)
 
     async def shards(self, question: str, **arguments: Any) -> Any:
-        if question == "simulate":
-            arguments["home"] = "0"
         return await ask_shards(self.many.layout, "tom", DEFAULT_RULES, self.call, question, arguments)
 
     async def call(self, unit: str, question: str, arguments: dict[str, Any]) -> Any:
@@ -135,12 +133,7 @@ async def test_simulated(asked: Asked) -> None:
     before = await asked.shards("profile", id="anonymous_id:phone")
     event = identify("m9", {"email": "e"}, user="ada", anonymous="phone")
     pack = {"pack": encode_pack([event]), "now": NOON}
-    expected = asked.alone("simulate", **pack)
-    told = await ask_shards(
-        asked.many.layout, "tom", DEFAULT_RULES, asked.call, "simulate",
-        {**pack, "home": asked.many.layout.home(event)},
-    )  # fmt: skip
-    assert told == expected
+    told = await asked.both("simulate", **pack)
     assert {each["id"] for each in told["moved"]} == {"phone", "laptop", "e"}
     assert await asked.shards("profile", id="anonymous_id:phone") == before
 
