@@ -10,6 +10,7 @@ from actors.control.actor import make_control
 from actors.ingress.deployment import Ingress
 from actors.queue.actor import make_queue
 from actors.warehouse.actor import make_warehouse
+from segment_do.identity.shards.begun import check_layouts
 from segment_do.settings import Settings, load_settings
 
 __all__ = ["build", "start_actors"]
@@ -23,6 +24,7 @@ def build(arguments: dict[str, Any]) -> serve.Application:
     settings = load_settings(**arguments)
     settings.paths.create()
     settings.paths.ensure_token()
+    check_layouts(settings)
     start_actors(settings)
     sized = Ingress.options(num_replicas=settings.ingress.replicas)  # type: ignore[attr-defined]
     return sized.bind(settings)

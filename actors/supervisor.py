@@ -64,6 +64,10 @@ def dev_command(
         settings = dev_settings()
         settings.paths.create()
         with _lock(settings):
+            if settings.identity.layouts:
+                from segment_do.identity.shards.begun import check_layouts  # here: few need the graph
+
+                check_layouts(settings)
             raise SystemExit(_Supervisor(settings).run())
     except SegmentDoError as error:
         console.print(f"[red]{error}[/red]")

@@ -24,7 +24,7 @@ from segment_do.identity.ids import Node
 from segment_do.identity.outbox import Outbox
 from segment_do.identity.profile import count_profiles, profile_nodes, profile_root
 from segment_do.identity.resolution import Resolution
-from segment_do.identity.rules import Rules
+from segment_do.identity.rules import NO_ARRIVAL, Rules
 
 __all__ = ["Proposal", "Revisions"]
 
@@ -109,7 +109,12 @@ class Revisions:
         """Give the graph rules of its own, or (None) take them away; every profile is made anew by them.
 
         Takes time in proportion to what is in the graph.
+
+        Raises:
+            InvalidRequest: shards cannot go by them.
         """
+        if rules is not None and rules.order == "arrival" and self._resolution.shard is not None:
+            raise InvalidRequest(f"The identity has several graphs: {NO_ARRIVAL}.", code="invalid_rules")
         before = self._resolution.rules
 
         def change(connection: sqlite3.Connection) -> None:

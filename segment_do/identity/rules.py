@@ -31,6 +31,9 @@ WINDOWS: Final = {"ever": 0, "weekly": 7 * _DAY, "monthly": 30 * _DAY, "annually
 ACCOUNT_TYPES: Final = frozenset({"group_id"})
 """Types whose profiles are accounts, not people."""
 
+NO_ARRIVAL: Final = "order: arrival needs one place where everything arrives"
+"""Why an identity that is laid out over shards cannot have it."""
+
 Window = Literal["ever", "weekly", "monthly", "annually"]
 Step = Literal["trim", "lowercase", "digits"]
 

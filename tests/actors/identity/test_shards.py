@@ -128,7 +128,7 @@ async def test_from_the_door_to_the_log(tmp_path: Path) -> None:
             assert (await running.post("/v1/batch", {"batch": events})).status_code == 200
         found = await running.logged(20)
         assert {each.message_id for each in found} == {f"m{number}" for number in range(20)}
-        assert {frame.identity for frame in await running.hub.read(0, 1 << 20)} == {"tom"}
+        assert {frame.identity for frame in await running.hub.read(0, 1 << 20, 0.0)} == {"tom"}
         awake = {each["identity"] for each in running.household.status()}
         assert awake <= {"tom#0", "tom#1", "tom#2"}
         assert len(awake) > 1
