@@ -4,10 +4,11 @@ A key is 128 bits: ``primary`` (first 8 bytes) and ``secondary`` (last 8). A fil
 
     header · primary, sorted (8 bytes each) · secondary in the same order · filter (16 bits a key)
 
-Keys are hashes, so they spread evenly over the primary's range. The filter uses that: bit ``primary * bits >> 64``
-is set for each key, which needs no further hash and can be written slice by slice in key order. A key that was
-never seen passes it one time in sixteen; only then the sorted keys are searched, all 128 bits of them. Answers
-are exact.
+Keys are hashes, so they spread evenly over the primary's range. The filter uses that: a key's word is number
+``primary * words >> 64``, which needs no further hash and can be written slice by slice in key order; the primary's last
+bits say which four of the word's bits are set. A key that was never seen passes one time in two hundred; only then the
+sorted keys are searched, all 128 bits of them. Answers are exact. What a batch costs is memory that no cache holds: one
+word a key and run, and next to no searches.
 
 All parts are memory mapped: the kernel may drop any page of them. This module imports numpy; import it late.
 """
@@ -17,9 +18,9 @@ from __future__ import annotations
 import mmap
 import os
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -28,15 +29,15 @@ import xxhash
 from segment_do.errors import CorruptData
 from segment_do.home import sync_directory
 
-__all__ = ["Batch", "Keys", "Run", "Stopped", "sorted_keys", "write_run"]
+__all__ = ["Keys", "Run", "Stopped", "held", "sorted_keys", "write_run"]
 
 Words: TypeAlias = npt.NDArray[np.uint64]
 Keys: TypeAlias = tuple[Words, Words]
 """Primary words and secondary words, sorted by primary."""
 
 MAGIC = b"SDSEEN\r\n"
-VERSION = 1
-_HEADER = struct.Struct("<8sIiQQQQQ")  # magic, version, day, count, filter bits, sums of the three parts
+VERSION = 2
+_HEADER = struct.Struct("<8sIiQQQQQ")  # magic, version, day, count, filter words, sums of the three parts
 HEADER_BYTES = _HEADER.size + 8  # and the header's own sum
 FILTER_BITS_A_KEY = 16
 SLICE_KEYS = 131_072
@@ -44,6 +45,8 @@ SLICE_KEYS = 131_072
 SYNC_BYTES = 8 * 2**20
 """Written data is synced in such steps, so that a batch's own sync never waits behind a whole run."""
 _READ_BYTES = 2**20
+_HALF, _ONE, _LAST_SIX = np.uint64(32), np.uint64(1), np.uint64(63)
+_SHARES: Final = [np.uint64(each) for each in (6, 12, 18)]
 
 
 class Stopped(Exception):
@@ -57,7 +60,8 @@ class Batch:
         words = np.frombuffer(b"".join(keys), dtype=">u8").reshape(-1, 2)
         self.primary: Words = words[:, 0].astype(np.uint64)
         self.secondary: Words = words[:, 1].astype(np.uint64)
-        self.high: Words = self.primary >> np.uint64(32)
+        self.high: Words = self.primary >> _HALF
+        self.marks: Words = _marks(self.primary)
 
 
 class Run:
@@ -77,34 +81,48 @@ class Run:
         except OSError as error:
             raise _corrupt(path, f"cannot be opened ({error.strerror})") from error
         try:
-            self._bits = _checked(handle, path, day, count)
+            self.words = _checked(handle, path, day, count)
             self._map = mmap.mmap(handle, 0, access=mmap.ACCESS_READ)
         finally:
             os.close(handle)
         self.primary: Words = np.frombuffer(self._map, dtype=np.uint64, count=count, offset=HEADER_BYTES)
         self.secondary: Words = np.frombuffer(self._map, dtype=np.uint64, count=count, offset=HEADER_BYTES + 8 * count)
-        self._filter: npt.NDArray[np.uint8] = np.frombuffer(
-            self._map, dtype=np.uint8, count=self._bits // 8, offset=HEADER_BYTES + 16 * count
+        self.filter: Words = np.frombuffer(
+            self._map, dtype=np.uint64, count=self.words, offset=HEADER_BYTES + 16 * count
         )
 
-    def holds(self, batch: Batch) -> npt.NDArray[np.intp]:
-        """Positions in the batch of the keys that this run has."""
-        slots = _slots(batch.high, self._bits)
-        bits = self._filter.take((slots >> np.uint64(3)).view(np.int64)) >> (slots & np.uint64(7)).astype(np.uint8)
-        positions: npt.NDArray[np.intp] = np.flatnonzero(bits & np.uint8(1))
-        primary, secondary = batch.primary[positions], batch.secondary[positions]
+    def find(self, batch: Batch, positions: npt.NDArray[np.intp]) -> list[int]:
+        """Those of a batch's positions whose keys it has."""
+        primary = batch.primary[positions]
         at = self.primary.searchsorted(primary)
-        found: list[npt.NDArray[np.intp]] = []
+        found: list[int] = []
         # A second round happens only where two keys share their first 64 bits.
-        while positions.size:
-            inside = at < self.count
-            inside[inside] = self.primary[at[inside]] == primary[inside]
-            positions, primary, secondary, at = positions[inside], primary[inside], secondary[inside], at[inside]
-            same = self.secondary[at] == secondary
-            found.append(positions[same])
+        while True:
+            inside = self.primary.take(at, mode="clip") == primary
+            inside &= at < self.count
+            if not inside.any():
+                return found
+            positions, primary, at = positions[inside], primary[inside], at[inside]
+            same = self.secondary[at] == batch.secondary[positions]
+            found += positions[same].tolist()
             other = ~same
-            positions, primary, secondary, at = positions[other], primary[other], secondary[other], at[other] + 1
-        return np.concatenate(found) if found else positions
+            positions, primary, at = positions[other], primary[other], at[other] + 1
+
+
+def held(runs: Sequence[Run], keys: list[bytes]) -> set[int]:
+    """Positions of the keys that any of these runs has. All filters are asked at once: a step costs more than a key."""
+    found: set[int] = set()
+    if not runs:
+        return found
+    batch = Batch(keys)
+    places = (batch.high * np.array([[run.words] for run in runs], dtype=np.uint64) >> _HALF).view(np.int64)
+    words = np.empty(places.shape, dtype=np.uint64)
+    for run, its_places, its_words in zip(runs, places, words, strict=True):
+        run.filter.take(its_places, out=its_words, mode="clip")  # "raise" would take a copy
+    passed = (words & batch.marks) == batch.marks
+    for place in passed.any(axis=1).nonzero()[0].tolist():
+        found.update(runs[place].find(batch, passed[place].nonzero()[0]))
+    return found
 
 
 def sorted_keys(keys: list[bytes]) -> Keys:
@@ -142,41 +160,41 @@ class _Writer:
         self._day = day
         self._sources = sources
         self.count = sum(len(primary) for primary, _ in sources)
-        self._bits = _filter_bits(self.count)
+        self._words = _filter_words(self.count)
         self._unsynced = 0
 
     def write(self, stopped: Callable[[], bool]) -> int:
-        count, bits = self.count, self._bits
+        count, words = self.count, self._words
         # Asks for all the space first: a full disk shows before any work is done.
-        os.posix_fallocate(self._handle, 0, HEADER_BYTES + 16 * count + bits // 8)
+        os.posix_fallocate(self._handle, 0, HEADER_BYTES + 16 * count + 8 * words)
         parts = max(1, -(-count // SLICE_KEYS))
         bounds = [(part << 64) // parts for part in range(parts)]
         starts = np.array(bounds, dtype=np.uint64)
         cuts = [[*primary.searchsorted(starts).tolist(), len(primary)] for primary, _ in self._sources]
-        edges = [int(slot) >> 3 for slot in _slots(starts >> np.uint64(32), bits)]
+        edges = [*_places(starts, words).tolist(), words - 1]
         sums = (xxhash.xxh3_64(), xxhash.xxh3_64(), xxhash.xxh3_64())
-        done, carried = 0, 0
+        done, carried = 0, np.uint64(0)
         for part in range(parts):
             if stopped():
                 raise Stopped
-            taken = [(words, cut[part], cut[part + 1]) for words, cut in zip(self._sources, cuts, strict=True)]
-            primary = np.concatenate([words[0][low:high] for words, low, high in taken])
-            secondary = np.concatenate([words[1][low:high] for words, low, high in taken])
+            taken = [(source, cut[part], cut[part + 1]) for source, cut in zip(self._sources, cuts, strict=True)]
+            primary = np.concatenate([source[0][low:high] for source, low, high in taken])
+            secondary = np.concatenate([source[1][low:high] for source, low, high in taken])
             if len(taken) > 1:
                 order = primary.argsort(kind="stable")
                 primary, secondary = primary[order], secondary[order]
             final = part == parts - 1
-            marks = _marks(primary, bits, edges[part], bits // 8 if final else edges[part + 1] + 1)
-            marks[0] |= carried
+            marked = _filter(primary, words, edges[part], edges[part + 1] + 1)
+            marked[0] |= carried
             if not final:
-                # The next slice begins inside this byte.
-                carried = int(marks[-1])
-                marks = marks[:-1]
+                # The next slice may have keys of this word, too.
+                carried = marked[-1]
+                marked = marked[:-1]
             self._put(primary.tobytes(), HEADER_BYTES + 8 * done, sums[0])
             self._put(secondary.tobytes(), HEADER_BYTES + 8 * (count + done), sums[1])
-            self._put(marks.tobytes(), HEADER_BYTES + 16 * count + edges[part], sums[2])
+            self._put(marked.tobytes(), HEADER_BYTES + 16 * count + 8 * edges[part], sums[2])
             done += len(primary)
-        header = _HEADER.pack(MAGIC, VERSION, self._day, count, bits, *(each.intdigest() for each in sums))
+        header = _HEADER.pack(MAGIC, VERSION, self._day, count, words, *(each.intdigest() for each in sums))
         self._put(header + xxhash.xxh3_64_digest(header), 0, xxhash.xxh3_64())
         return count
 
@@ -192,35 +210,43 @@ class _Writer:
             self._unsynced = 0
 
 
-def _filter_bits(count: int) -> int:
-    # Below 2**32, so that 32 bits of a key times this fit a word. A run of more than 2.6e8 keys filters worse.
-    return min(-(-max(count, 4) * FILTER_BITS_A_KEY // 64) * 64, 2**32 - 64)
+def _filter_words(count: int) -> int:
+    # Below 2**32, so that 32 bits of a key times this fit a word.
+    return min(-(-max(count, 4) * FILTER_BITS_A_KEY // 64), 2**32 - 1)
 
 
-def _slots(high: Words, bits: int) -> Words:
-    return (high * np.uint64(bits)) >> np.uint64(32)
+def _places(primary: Words, words: int) -> npt.NDArray[np.int64]:
+    """Of each key's word in a filter."""
+    return ((primary >> _HALF) * np.uint64(words) >> _HALF).view(np.int64)
 
 
-def _marks(primary: Words, bits: int, first_byte: int, end_byte: int) -> npt.NDArray[np.uint8]:
-    marks = np.zeros(end_byte - first_byte, dtype=np.uint8)
-    if primary.size:
-        slots = _slots(primary >> np.uint64(32), bits)
-        places = (slots >> np.uint64(3)).view(np.int64) - first_byte
-        masks = np.left_shift(np.uint8(1), (slots & np.uint64(7)).astype(np.uint8))
-        starts = np.concatenate(([0], np.flatnonzero(np.diff(places)) + 1))
-        marks[places[starts]] = np.bitwise_or.reduceat(masks, starts)
+def _marks(primary: Words) -> Words:
+    """The bits of each key in its word: four, fewer where two fall on one another."""
+    marks = _ONE << (primary & _LAST_SIX)
+    for share in _SHARES:
+        marks |= _ONE << (primary >> share & _LAST_SIX)
     return marks
 
 
+def _filter(primary: Words, words: int, first: int, end: int) -> Words:
+    """Words ``first`` to ``end`` of a filter of these keys, which are sorted."""
+    filled = np.zeros(end - first, dtype=np.uint64)
+    if primary.size:
+        places = _places(primary, words) - first
+        starts = np.concatenate(([0], np.flatnonzero(np.diff(places)) + 1))
+        filled[places[starts]] = np.bitwise_or.reduceat(_marks(primary), starts)
+    return filled
+
+
 def _checked(handle: int, path: Path, day: int, count: int) -> int:
-    """Filter bits of an intact file. Reads all of it, past the page cache's owner but not into our memory."""
+    """Words in the filter of an intact file. Reads all of it, past the page cache's owner but not into our memory."""
     raw = os.pread(handle, HEADER_BYTES, 0)
     if len(raw) < HEADER_BYTES or xxhash.xxh3_64_digest(raw[: _HEADER.size]) != raw[_HEADER.size :]:
         raise _corrupt(path, "has a damaged header")
-    magic, version, its_day, its_count, bits, *sums = _HEADER.unpack(raw[: _HEADER.size])
+    magic, version, its_day, its_count, words, *sums = _HEADER.unpack(raw[: _HEADER.size])
     if magic != MAGIC or version != VERSION:
         raise _corrupt(path, f"is not a run of version {VERSION}")
-    lengths = [8 * its_count, 8 * its_count, bits // 8]
+    lengths = [8 * its_count, 8 * its_count, 8 * words]
     if (its_day, its_count) != (day, count) or os.fstat(handle).st_size != HEADER_BYTES + sum(lengths):
         raise _corrupt(path, "is not the file that was registered")
     at = HEADER_BYTES
@@ -234,7 +260,7 @@ def _checked(handle: int, path: Path, day: int, count: int) -> int:
             at += len(data)
         if checksum.intdigest() != expected:
             raise _corrupt(path, "fails its checksum")
-    return int(bits)
+    return int(words)
 
 
 def _corrupt(path: Path, what: str) -> CorruptData:

@@ -134,7 +134,7 @@ class Seen:
         A key that occurs twice in a batch counts the first time. Call once per day of receipt within a batch.
         """
         floor = received_day - self._window
-        filed = self._filed(keys, floor) if self._runs else frozenset()
+        filed = self._filed(keys, floor) if self._runs else ()
         staged, recent, flushing = self._staged, self._recent, self._flushing
         self._staged_day = today
         fresh: list[int] = []
@@ -149,15 +149,10 @@ class Seen:
             fresh.append(position)
         return fresh
 
-    def _filed(self, keys: Sequence[bytes], floor: int) -> frozenset[int]:
-        from segment_do.identity.runs import Batch
+    def _filed(self, keys: Sequence[bytes], floor: int) -> set[int]:
+        from segment_do.identity.runs import held
 
-        batch = Batch(list(keys))
-        found: set[int] = set()
-        for run in self._runs:
-            if run.day >= floor:
-                found.update(run.holds(batch).tolist())
-        return frozenset(found)
+        return held([run for run in self._runs if run.day >= floor], list(keys))
 
     def write(self, connection: sqlite3.Connection) -> None:
         """Inside the batch's transaction: store what :meth:`sift` staged."""
