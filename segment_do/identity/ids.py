@@ -10,7 +10,7 @@ from __future__ import annotations
 import sqlite3
 from typing import Final
 
-from segment_do.identity.profile import name_of
+from segment_do.identity.profile import profile_id
 from segment_do.identity.rules import Rules
 
 __all__ = ["HOUR_MICROSECONDS", "Cluster", "Node", "Nodes", "Unusable"]
@@ -40,10 +40,9 @@ class Node:
         "kind",
         "message_id",
         "node",
-        "own_id",
         "seen_until",
-        "short_id",
         "source",
+        "spelled",
         "trait_bound",
         "value",
     )
@@ -59,14 +58,21 @@ class Node:
         """A timestamp from here on moves ``last_seen``."""
         self.source = source
         self.message_id = message_id
-        self.own_id, self.short_id = name_of(kind, value)
-        """Profile id where it is alone, or names its profile; and what files know that id by."""
+        self.spelled = ""
+        """:attr:`own_id`, once somebody asked for it."""
         self.held_by: Cluster | None = None
         """None: it is a profile by itself. May be one that has become another; ask :attr:`cluster`."""
         self.bonds: dict[int, tuple[int, str]] = {}
         """Other node → (timestamp, message id) of the earliest event with these two ids alone, as far as it is known here."""
         self.trait_bound = -1
         """It has at most so many traits; -1 when not known."""
+
+    @property
+    def own_id(self) -> str:
+        """Profile id where it is alone, or names its profile. Spelled when first asked for: most ids never name anything."""
+        if not self.spelled:
+            self.spelled = profile_id(self.kind, self.value)
+        return self.spelled
 
     @property
     def cluster(self) -> Cluster | None:
@@ -77,10 +83,15 @@ class Node:
         return cluster
 
     @property
+    def named(self) -> Node:
+        """The node whose id names the profile that it belongs to."""
+        cluster = self.cluster
+        return self if cluster is None else cluster.canonical
+
+    @property
     def profile_id(self) -> str:
         """Of the profile that it belongs to."""
-        cluster = self.cluster
-        return self.own_id if cluster is None else cluster.canonical.own_id
+        return self.named.own_id
 
 
 class Cluster:

@@ -13,6 +13,7 @@ from collections.abc import Iterable
 
 from segment_do.identity.ids import Node
 from segment_do.identity.profile import profile_id as own_id
+from segment_do.identity.profile import short_id_of
 
 __all__ = ["PersistentIds", "find_persistent", "short_id"]
 
@@ -34,7 +35,7 @@ class PersistentIds:
                 named[node.node] = node
         self._connection.executemany(
             "INSERT OR IGNORE INTO persistent_id (id, node) VALUES (?, ?)",
-            [(node.short_id, node.node) for node in named.values()],
+            [(short_id_of(node.kind, node.value), node.node) for node in named.values()],
         )
 
 

@@ -15,7 +15,6 @@ __all__ = [
     "ExternalId",
     "Profile",
     "count_profiles",
-    "name_of",
     "profile_id",
     "profile_nodes",
     "profile_of",
@@ -80,20 +79,14 @@ class Profile:
 
 def profile_id(kind: str, value: str) -> str:
     """``use_`` (people) or ``acc_`` (group_id) and 26 characters."""
-    return name_of(kind, value)[0]
-
-
-def name_of(kind: str, value: str) -> tuple[str, int]:
-    """The profile id, and its first 63 bits as a number, which is what files know it by."""
-    number = int.from_bytes(_digest(kind, value), "big")
-    left = number << 2  # 26 letters of 5 bits each
+    left = _digest(kind, value) << 2  # 26 letters of 5 bits each
     letters = "".join([_PAIRS[left >> shift & 1023] for shift in _SHIFTS])
-    return ("acc_" if kind == "group_id" else "use_") + letters, number >> 65
+    return ("acc_" if kind == "group_id" else "use_") + letters
 
 
 def short_id_of(kind: str, value: str) -> int:
-    """The first 63 bits of the profile id alone."""
-    return int.from_bytes(_digest(kind, value)[:8], "big") >> 1
+    """The first 63 bits of the profile id, which is what files know it by."""
+    return _digest(kind, value) >> 65
 
 
 def read_profile(connection: sqlite3.Connection, kind: str, value: str) -> Profile | None:
@@ -144,9 +137,10 @@ def count_profiles(connection: sqlite3.Connection) -> int:
     return int(count)
 
 
-def _digest(kind: str, value: str) -> bytes:
+def _digest(kind: str, value: str) -> int:
     # The kinds hold no NUL, so the join is unambiguous.
-    return hashlib.blake2b(f"{kind}\0{value}".encode("utf-8", "surrogatepass"), digest_size=16).digest()
+    text = f"{kind}\0{value}".encode("utf-8", "surrogatepass")
+    return int.from_bytes(hashlib.blake2b(text, digest_size=16).digest(), "big")
 
 
 def _node(connection: sqlite3.Connection, kind: str, value: str) -> int | None:

@@ -158,10 +158,9 @@ class Resolution:
         values, as records. ``cause`` is the event that they are told with where no event of the batch is their own. ``now``: microseconds.
         """
         for record, owner in self._owners:
-            held = owner.held_by  # spelled out: every event comes by here
-            record.profile_id = (
-                owner.own_id if held is None else owner.profile_id if held.into else held.canonical.own_id
-            )
+            held = owner.held_by  # in full, and not by the node's own properties: every event comes by here
+            named = owner if held is None else held.canonical if held.into is None else owner.named
+            record.profile_id = named.spelled or named.own_id
         for record in self._unusable:
             record.profile_id = self._belongs_to(record)
         cause = self._owners[-1][0] if self._owners else cause

@@ -16,6 +16,7 @@ import msgspec
 
 from segment_do.identity.decision import Id
 from segment_do.identity.ids import Node
+from segment_do.identity.profile import short_id_of
 from segment_do.identity.resolution import Resolution
 
 __all__ = ["pack_up", "remove", "take_in"]
@@ -161,7 +162,7 @@ def take_in(connection: sqlite3.Connection, resolution: Resolution, packed: byte
             (node.node, each.generation + 1),
         )
         if each.named:
-            connection.execute("INSERT OR IGNORE INTO persistent_id VALUES (?, ?)", (node.short_id, node.node))
+            connection.execute("INSERT OR IGNORE INTO persistent_id VALUES (?, ?)", (short_id_of(node.kind, node.value), node.node))
     for bond in facts.bonds:
         inside = sorted(nodes[at].node for at in bond.ids)
         resolution.bonds.adopt(inside, bond.suffix, bond.timestamp, bond.message_id, bond.source, bond.rule, bond.cut)
