@@ -23,6 +23,8 @@ FORCED_RULES: Final = frozenset({"alias", "manual"})
 _FORCED: Final = b"!"
 _DAY: Final = 86_400_000_000
 _AT_ONCE: Final = 5_000
+_EXPECTED_AT_ONCE: Final = 100
+_BY_KEYS: Final = f"SELECT nodes, timestamp, message_id FROM bond WHERE nodes IN ({', '.join('?' * _EXPECTED_AT_ONCE)})"  # noqa: S608
 _MOST_REMEMBERED: Final = 100
 """Partners remembered of one id; an id of a whole office is asked of the file instead."""
 
@@ -57,6 +59,20 @@ class Bonds:
         self._staged: dict[bytes, Staged] = {}
         self._written = 0
         (self._next,) = connection.execute("SELECT coalesce(max(bond), 0) + 1 FROM bond").fetchone()
+
+    def expect(self, pairs: Iterable[tuple[Node, Node]]) -> None:
+        """Before a batch: read together what the file knows of these pairs, (user, anonymous id), and remember it. Under rules without windows only."""
+        wanted = {
+            struct.pack(">2Q", *sorted((user.node, anonymous.node))): (user, anonymous)
+            for user, anonymous in pairs
+            if user.node not in anonymous.bonds
+        }
+        keys = list(wanted)
+        for at in range(0, len(keys), _EXPECTED_AT_ONCE):
+            some = keys[at : at + _EXPECTED_AT_ONCE]
+            some += [some[0]] * (_EXPECTED_AT_ONCE - len(some))
+            for key, timestamp, message_id in self._connection.execute(_BY_KEYS, some):
+                _remember(wanted[key], timestamp, message_id)
 
     def stage(self, nodes: Sequence[Node], record: Record, rule: str, first_new: int) -> str:
         """Count an event in; nodes from ``first_new`` are of this batch.
@@ -221,10 +237,14 @@ class Bonds:
         self, nodes: Sequence[Node], record: Record, timestamp: int | None = None, message_id: str = ""
     ) -> None:
         if len(nodes) == 2 and not self._rules.windowed:
-            earliest = (record.timestamp, record.message_id) if timestamp is None else (timestamp, message_id)
-            if len(nodes[1].bonds) >= _MOST_REMEMBERED:
-                nodes[1].bonds.clear()
-            nodes[1].bonds[nodes[0].node] = earliest
+            _remember(nodes, *((record.timestamp, record.message_id) if timestamp is None else (timestamp, message_id)))
+
+
+def _remember(pair: Sequence[Node], timestamp: int, message_id: str) -> None:
+    bonds = pair[1].bonds
+    if len(bonds) >= _MOST_REMEMBERED:
+        bonds.clear()
+    bonds[pair[0].node] = (timestamp, message_id)
 
 
 def nodes_of(key: bytes) -> tuple[int, ...]:

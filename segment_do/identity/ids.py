@@ -1,14 +1,15 @@
 """External ids as nodes, and clusters: the ids that are one profile.
 
-Known ids are kept in bounded caches, so that an id seen again costs no SQL. A batch changes nodes and clusters in memory
-and writes each changed one once. When the batch fails, all caches are emptied: nothing in memory may be believed
+Known ids are kept in bounded caches, so that an id seen again costs no SQL; the others of a batch are read together. A batch
+changes nodes and clusters in memory and writes each changed one once. When the batch fails, all caches are emptied: nothing in memory may be believed
 that is not in the file.
 """
 
 from __future__ import annotations
 
 import sqlite3
-from typing import Final
+from collections.abc import Iterable
+from typing import Any, Final
 
 from segment_do.identity.profile import profile_id
 from segment_do.identity.rules import Rules
@@ -21,8 +22,12 @@ GENERATION_IDS = {"user_id": 20_000, "anonymous_id": 20_000, "other": 20_000}
 these are kept (120,000 in all, about 60 MB), and those used lately always are."""
 _TIMESTAMP_LIMIT: Final = 2**62
 
+_AT_ONCE: Final = 100
+"""Ids read by one statement: one text, so that SQLite prepares it once."""
+
 _COLUMNS: Final = "node, kind, value, first_seen, last_seen, source, message_id, profile, canonical, component"
 _BY_NAME: Final = f"SELECT {_COLUMNS} FROM external_id LEFT JOIN profile ON root = profile WHERE kind = ? AND value = ?"  # noqa: S608
+_BY_NAMES: Final = _BY_NAME.replace("value = ?", f"value IN ({', '.join('?' * _AT_ONCE)})")
 _BY_NUMBER: Final = f"SELECT {_COLUMNS} FROM external_id LEFT JOIN profile ON root = profile WHERE node = ?"  # noqa: S608
 
 
@@ -142,6 +147,8 @@ class Nodes:
         """Nodes from here on were made in this batch."""
         self._new: list[Node] = []
         self._touched: dict[int, Node] = {}
+        self._absent: set[tuple[str, str]] = set()
+        """Types and values that the file does not have, as it was found before this batch."""
 
     def rotate(self) -> None:
         """Before a batch: keep the caches within their bound. Never within one, where nodes are changed."""
@@ -155,12 +162,38 @@ class Nodes:
             found = [cluster for node in self.alive.values() if (cluster := node.cluster) is not None]
             self.clusters = {cluster.root: cluster for cluster in found}
 
+    def expect(self, wanted: Iterable[tuple[str, str]]) -> bool:
+        """Before a batch: read those of these ids, (type, accepted value), that no cache has, together; whether there were any."""
+        missing: dict[str, list[str]] = {}
+        for kind, value in set(wanted):
+            name, key = _place(kind, value)
+            if key not in self.young[name]:
+                node = self._old[name].get(key)
+                if node is None:
+                    missing.setdefault(kind, []).append(value)
+                else:
+                    self.young[name][key] = node
+        rows: list[tuple[Any, ...]] = []
+        for kind, values in missing.items():
+            self._absent.update([(kind, value) for value in values])
+            for at in range(0, len(values), _AT_ONCE):
+                some = values[at : at + _AT_ONCE]
+                some += [some[0]] * (_AT_ONCE - len(some))
+                rows += self._connection.execute(_BY_NAMES, (kind, *some)).fetchall()
+        for node in self._take(rows):
+            name, key = _place(node.kind, node.value)
+            self.young[name][key] = node
+            self._absent.discard((node.kind, node.value))
+        return bool(missing)
+
     def find(self, kind: str, value: str) -> Node | None:
         """The node of an id, from the caches or the file, if an event carried it before."""
         name, key = _place(kind, value)
         node = self.young[name].get(key)
         if node is None:
-            node = self._old[name].get(key) or self._read(_BY_NAME, kind, value)
+            node = self._old[name].get(key)
+            if node is None and (kind, value) not in self._absent:
+                node = self._read(_BY_NAME, kind, value)
             if node is not None:
                 self.young[name][key] = node
         return node
@@ -283,12 +316,12 @@ class Nodes:
     def commit(self) -> None:
         """The batch's transaction is durable."""
         self.first_new = self._next
-        self._new, self._touched = [], {}
+        self._new, self._touched, self._absent = [], {}, set()
 
     def rollback(self) -> None:
         """The batch's transaction is undone: forget everything that was read or changed."""
         self._next = self.first_new
-        self._new, self._touched = [], {}
+        self._new, self._touched, self._absent = [], {}, set()
         self._reset()
 
     def _reset(self) -> None:
@@ -300,23 +333,28 @@ class Nodes:
         """Their clusters, by root."""
 
     def _read(self, statement: str, *values: object) -> Node | None:
-        row = self._connection.execute(statement, values).fetchone()
-        if row is None:
-            return None
-        number, kind, value, first_seen, last_seen, source, message_id, root, canonical, component = row
-        node = self.alive.get(number)
-        if node is None:
-            node = Node(kind, value, number, first_seen, last_seen, source, message_id)
-            self.alive[number] = node
-            if canonical is not None:
-                cluster = self.clusters.get(root)
-                if cluster is None:
-                    names = node if canonical == number else self._alone(canonical)
-                    cluster = Cluster(root, names, component)
-                    self.clusters[root] = cluster
-                    names.held_by = cluster
-                node.held_by = cluster
-        return node
+        found = self._take(self._connection.execute(statement, values).fetchall())
+        return found[0] if found else None
+
+    def _take(self, rows: Iterable[tuple[Any, ...]]) -> list[Node]:
+        """The nodes of these rows, with their clusters."""
+        found: list[Node] = []
+        of_clusters: list[tuple[Node, int, int, int | None]] = []
+        for number, kind, value, first_seen, last_seen, source, message_id, root, canonical, component in rows:
+            node = self.alive.get(number)
+            if node is None:
+                node = self.alive[number] = Node(kind, value, number, first_seen, last_seen, source, message_id)
+                if canonical is not None:
+                    of_clusters.append((node, root, canonical, component))
+            found.append(node)
+        for node, root, canonical, component in of_clusters:  # now that those are here that name one
+            cluster = self.clusters.get(root)
+            if cluster is None:
+                names = self._alone(canonical)
+                cluster = self.clusters[root] = Cluster(root, names, component)
+                names.held_by = cluster
+            node.held_by = cluster
+        return found
 
     def _alone(self, number: int) -> Node:
         """A node without its cluster, which whoever asks is about to give it."""
