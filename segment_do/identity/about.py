@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from segment_do.identity.decision import Id
-from segment_do.identity.profile import ExternalId, profile_id, profile_nodes, profile_of, profile_root
+from segment_do.identity.profile import ExternalId, profile_id, profile_nodes, profile_of, profile_root, short_id_of
 
 __all__ = ["MAX_LINKS", "Trait", "linked", "links", "profile_id_at", "trait_details"]
 
@@ -49,7 +49,8 @@ def links(connection: sqlite3.Connection, node: int) -> list[list[ExternalId]]:
     found: dict[int, list[ExternalId]] = {}
     for kind, value in linked(connection, node):
         row = connection.execute(
-            "SELECT node, profile FROM external_id WHERE kind = ? AND value = ?", (kind, value)
+            "SELECT node, profile FROM external_id WHERE short = ? AND kind = ? AND value = ?",
+            (short_id_of(kind, value), kind, value),
         ).fetchone()
         if row is not None and row[1] not in found:
             found[row[1]] = profile_of(connection, row[0]).external_ids

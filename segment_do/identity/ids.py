@@ -8,10 +8,11 @@ that is not in the file.
 from __future__ import annotations
 
 import sqlite3
+import sys
 from collections.abc import Iterable
-from typing import Any, Final
+from typing import Final
 
-from segment_do.identity.profile import profile_id
+from segment_do.identity.profile import profile_id, short_id_of
 from segment_do.identity.rules import Rules
 
 __all__ = ["HOUR_MICROSECONDS", "Cluster", "Node", "Nodes", "Unusable"]
@@ -22,13 +23,13 @@ GENERATION_IDS = {"user_id": 20_000, "anonymous_id": 20_000, "other": 20_000}
 these are kept (120,000 in all, about 60 MB), and those used lately always are."""
 _TIMESTAMP_LIMIT: Final = 2**62
 
-_AT_ONCE: Final = 100
-"""Ids read by one statement: one text, so that SQLite prepares it once."""
-
-_COLUMNS: Final = "node, kind, value, first_seen, last_seen, source, message_id, profile, canonical, component"
-_BY_NAME: Final = f"SELECT {_COLUMNS} FROM external_id LEFT JOIN profile ON root = profile WHERE kind = ? AND value = ?"  # noqa: S608
-_BY_NAMES: Final = _BY_NAME.replace("value = ?", f"value IN ({', '.join('?' * _AT_ONCE)})")
-_BY_NUMBER: Final = f"SELECT {_COLUMNS} FROM external_id LEFT JOIN profile ON root = profile WHERE node = ?"  # noqa: S608
+_COLUMNS: Final = (
+    "node, kind, external_id.value, first_seen, last_seen, source, message_id, profile, canonical, component"
+)
+_WITH_CLUSTER: Final = "external_id LEFT JOIN profile ON profile.root = external_id.profile"
+_BY_NUMBER: Final = f"SELECT {_COLUMNS} FROM {_WITH_CLUSTER} WHERE node = ?"  # noqa: S608
+_BY_SHORT: Final = f"SELECT {_COLUMNS} FROM json_each(?) AS asked CROSS JOIN {_WITH_CLUSTER} WHERE short = asked.value"  # noqa: S608
+_Row = tuple[int, str, str, int, int, str, str, int, int | None, int | None]
 
 
 class Unusable(Exception):
@@ -147,8 +148,8 @@ class Nodes:
         """Nodes from here on were made in this batch."""
         self._new: list[Node] = []
         self._touched: dict[int, Node] = {}
-        self._absent: set[tuple[str, str]] = set()
-        """Types and values that the file does not have, as it was found before this batch."""
+        self._absent: dict[tuple[str, str], int] = {}
+        """Types and values that the file does not have, as was found before this batch, and what it would know each by."""
 
     def rotate(self) -> None:
         """Before a batch: keep the caches within their bound. Never within one, where nodes are changed."""
@@ -164,27 +165,23 @@ class Nodes:
 
     def expect(self, wanted: Iterable[tuple[str, str]]) -> bool:
         """Before a batch: read those of these ids, (type, accepted value), that no cache has, together; whether there were any."""
-        missing: dict[str, list[str]] = {}
+        missing: dict[tuple[str, str], int] = {}
         for kind, value in set(wanted):
             name, key = _place(kind, value)
             if key not in self.young[name]:
                 node = self._old[name].get(key)
                 if node is None:
-                    missing.setdefault(kind, []).append(value)
+                    missing[kind, value] = short_id_of(kind, value)
                 else:
                     self.young[name][key] = node
-        rows: list[tuple[Any, ...]] = []
-        for kind, values in missing.items():
-            self._absent.update([(kind, value) for value in values])
-            for at in range(0, len(values), _AT_ONCE):
-                some = values[at : at + _AT_ONCE]
-                some += [some[0]] * (_AT_ONCE - len(some))
-                rows += self._connection.execute(_BY_NAMES, (kind, *some)).fetchall()
-        for node in self._take(rows):
+        if not missing:
+            return False
+        for node in self._read(missing):
             name, key = _place(node.kind, node.value)
             self.young[name][key] = node
-            self._absent.discard((node.kind, node.value))
-        return bool(missing)
+            del missing[node.kind, node.value]
+        self._absent |= missing
+        return True
 
     def find(self, kind: str, value: str) -> Node | None:
         """The node of an id, from the caches or the file, if an event carried it before."""
@@ -193,7 +190,7 @@ class Nodes:
         if node is None:
             node = self._old[name].get(key)
             if node is None and (kind, value) not in self._absent:
-                node = self._read(_BY_NAME, kind, value)
+                node = next(iter(self._read({(kind, value): short_id_of(kind, value)})), None)
             if node is not None:
                 self.young[name][key] = node
         return node
@@ -256,9 +253,9 @@ class Nodes:
             return node, False
         node = Node(kind, value, self._next, first_seen, last_seen, source, message_id)
         self._connection.execute(
-            "INSERT INTO external_id (node, kind, value, first_seen, last_seen, profile, source, message_id)"
-            " VALUES (?1, ?2, ?3, ?4, ?5, ?1, ?6, ?7)",
-            (node.node, kind, value, first_seen, last_seen, source, message_id),
+            "INSERT INTO external_id (node, kind, value, first_seen, last_seen, profile, source, message_id, short)"
+            " VALUES (?1, ?2, ?3, ?4, ?5, ?1, ?6, ?7, ?8)",
+            (node.node, kind, value, first_seen, last_seen, source, message_id, short_id_of(kind, value)),
         )
         self._next += 1
         self.first_new = self._next
@@ -279,19 +276,18 @@ class Nodes:
 
     def by_number(self, number: int) -> Node:
         """A node that is known to be there."""
-        node = self.alive.get(number) or self._read(_BY_NUMBER, number)
-        assert node is not None
-        return node
+        return self.alive.get(number) or self._take(self._connection.execute(_BY_NUMBER, (number,)).fetchall())[0]
 
     def write(self) -> list[Node]:
         """Inside the batch's transaction: store every changed node once; returns those that are new."""
         if self._new:
             self._connection.executemany(
-                "INSERT INTO external_id (node, kind, value, first_seen, last_seen, profile, source, message_id)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                "INSERT INTO external_id (node, short, kind, value, first_seen, last_seen, profile, source, message_id)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 [
                     (
                         each.node,
+                        self._absent.get((each.kind, each.value)) or short_id_of(each.kind, each.value),
                         each.kind,
                         each.value,
                         each.first_seen,
@@ -316,12 +312,12 @@ class Nodes:
     def commit(self) -> None:
         """The batch's transaction is durable."""
         self.first_new = self._next
-        self._new, self._touched, self._absent = [], {}, set()
+        self._new, self._touched, self._absent = [], {}, {}
 
     def rollback(self) -> None:
         """The batch's transaction is undone: forget everything that was read or changed."""
         self._next = self.first_new
-        self._new, self._touched, self._absent = [], {}, set()
+        self._new, self._touched, self._absent = [], {}, {}
         self._reset()
 
     def _reset(self) -> None:
@@ -332,21 +328,23 @@ class Nodes:
         self.clusters = {}
         """Their clusters, by root."""
 
-    def _read(self, statement: str, *values: object) -> Node | None:
-        found = self._take(self._connection.execute(statement, values).fetchall())
-        return found[0] if found else None
+    def _read(self, asked: dict[tuple[str, str], int]) -> list[Node]:
+        """Those that the file has of these types and values, each with what the file would know it by."""
+        rows = self._connection.execute(_BY_SHORT, (str(list(asked.values())),)).fetchall()
+        return self._take([row for row in rows if (row[1], row[2]) in asked])
 
-    def _take(self, rows: Iterable[tuple[Any, ...]]) -> list[Node]:
+    def _take(self, rows: Iterable[_Row]) -> list[Node]:
         """The nodes of these rows, with their clusters."""
-        found: list[Node] = []
+        found: dict[int, Node] = {}
         of_clusters: list[tuple[Node, int, int, int | None]] = []
         for number, kind, value, first_seen, last_seen, source, message_id, root, canonical, component in rows:
             node = self.alive.get(number)
             if node is None:
-                node = self.alive[number] = Node(kind, value, number, first_seen, last_seen, source, message_id)
+                node = Node(sys.intern(kind), value, number, first_seen, last_seen, source, message_id)
+                self.alive[number] = node
                 if canonical is not None:
                     of_clusters.append((node, root, canonical, component))
-            found.append(node)
+            found[number] = node
         for node, root, canonical, component in of_clusters:  # now that those are here that name one
             cluster = self.clusters.get(root)
             if cluster is None:
@@ -354,7 +352,7 @@ class Nodes:
                 cluster = self.clusters[root] = Cluster(root, names, component)
                 names.held_by = cluster
             node.held_by = cluster
-        return found
+        return list(found.values())
 
     def _alone(self, number: int) -> Node:
         """A node without its cluster, which whoever asks is about to give it."""
@@ -364,8 +362,7 @@ class Nodes:
                 "SELECT kind, value, node, first_seen, last_seen, source, message_id FROM external_id WHERE node = ?",
                 (number,),
             ).fetchone()
-            node = Node(*row)
-            self.alive[number] = node
+            node = self.alive[number] = Node(*row)
         return node
 
 

@@ -1,7 +1,7 @@
-"""Profile ids that were handed out, so that each goes on resolving after its profile became part of another.
+"""Profile ids, which go on resolving after their profile became part of another.
 
-A profile id is made from one external id and never changes; which profile that external id belongs to may. So all that has to be kept is
-whose an id is.
+A profile id is made from one external id and never changes; which profile that external id belongs to may. So an id is found by the
+external id that it is made from.
 """
 
 from __future__ import annotations
@@ -9,43 +9,16 @@ from __future__ import annotations
 import base64
 import binascii
 import sqlite3
-from collections.abc import Iterable
 
-from segment_do.identity.ids import Node
 from segment_do.identity.profile import profile_id as own_id
-from segment_do.identity.profile import short_id_of
 
-__all__ = ["PersistentIds", "find_persistent", "short_id"]
-
-
-class PersistentIds:
-    """The table ``persistent_id``: ids of nodes that name their profile, or once did."""
-
-    def __init__(self, connection: sqlite3.Connection) -> None:
-        self._connection = connection
-
-    def write(self, new: Iterable[Node], moved: Iterable[Node]) -> None:
-        """Inside the batch's transaction: keep what is about to be handed out."""
-        named = {node.node: node for node in new if (cluster := node.cluster) is None or cluster.canonical is node}
-        for node in moved:
-            cluster = node.cluster
-            if cluster is not None:
-                named[cluster.canonical.node] = cluster.canonical
-            else:
-                named[node.node] = node
-        self._connection.executemany(
-            "INSERT OR IGNORE INTO persistent_id (id, node) VALUES (?, ?)",
-            [(short_id_of(node.kind, node.value), node.node) for node in named.values()],
-        )
+__all__ = ["find_persistent", "short_id"]
 
 
 def find_persistent(connection: sqlite3.Connection, profile_id: str) -> int | None:
-    """The node whose id a profile id is, if it was ever handed out."""
-    short = short_id(profile_id)
-    row = connection.execute(
-        "SELECT node, kind, value FROM persistent_id JOIN external_id USING (node) WHERE id = ?", (short,)
-    ).fetchone()
-    return row[0] if row is not None and own_id(row[1], row[2]) == profile_id else None
+    """The node whose id a profile id is."""
+    rows = connection.execute("SELECT node, kind, value FROM external_id WHERE short = ?", (short_id(profile_id),))
+    return next((node for node, kind, value in rows.fetchall() if own_id(kind, value) == profile_id), None)
 
 
 def short_id(profile_id: str) -> int | None:

@@ -145,7 +145,10 @@ def _digest(kind: str, value: str) -> int:
 
 def _node(connection: sqlite3.Connection, kind: str, value: str) -> int | None:
     try:
-        row = connection.execute("SELECT node FROM external_id WHERE kind = ? AND value = ?", (kind, value)).fetchone()
+        row = connection.execute(
+            "SELECT node FROM external_id WHERE short = ? AND kind = ? AND value = ?",
+            (short_id_of(kind, value), kind, value),
+        ).fetchone()
     except UnicodeEncodeError:
         return None  # a lone surrogate: no event can have carried it
     return row[0] if row else None

@@ -25,7 +25,6 @@ from segment_do.identity.computed import Computed
 from segment_do.identity.decision import Id
 from segment_do.identity.identifiers import Identifiers, Reader, people_of
 from segment_do.identity.ids import Node, Nodes, Unusable
-from segment_do.identity.persistent import PersistentIds
 from segment_do.identity.profile import profile_id
 from segment_do.identity.rules import ACCOUNT_TYPES, Rules
 from segment_do.identity.traits import GroupCall, Traits, read_group, read_previous_id, read_traits
@@ -58,7 +57,6 @@ class Resolution:
         self._nodes = Nodes(connection, rules)
         self.bonds = Bonds(connection, rules)
         self.clusters = Clusters(connection, rules, self._nodes, self.bonds)
-        self._persistent = PersistentIds(connection)
         self.traits = Traits(connection)
         self.computed = Computed(connection)
         self._memberships: set[tuple[int, str, str]] = set()
@@ -143,10 +141,9 @@ class Resolution:
 
     def write(self) -> int:
         """Inside the batch's transaction: store what changed; returns how many trait names found no room."""
-        self._new = new = self._nodes.write()
+        self._new = self._nodes.write()
         self.bonds.write()
         self.clusters.write()
-        self._persistent.write(new, self.clusters.moved.values())
         if self._memberships:
             self._connection.executemany(
                 "INSERT INTO membership VALUES (?, ?, ?) ON CONFLICT DO NOTHING", self._memberships
@@ -230,7 +227,6 @@ class Resolution:
         """Inside a transaction that changed something by hand: store the rest of it."""
         self.bonds.write()
         self.clusters.write()
-        self._persistent.write((), self.clusters.moved.values())
 
     def commit(self) -> None:
         """The batch's transaction is durable."""

@@ -14,17 +14,20 @@ CREATE TABLE meta (
 -- Nodes of the graph: one external id each. `node` is ours, dense, never reused.
 -- `profile` is the smallest node of the profile that it belongs to. `first_seen`, `source` and `message_id` are those of the
 -- earliest event that carried it; `last_seen` is rounded down to the hour, so that an id costs at most one write an hour.
+-- `short` is made of kind and value: the first 63 bits of its profile id. Two ids may share one, so whoever looks for an id compares
+-- kind and value, too. An index of numbers is half as large as one of texts, and spreads new ids no wider than those do.
 CREATE TABLE external_id (
     node       INTEGER PRIMARY KEY,
+    short      INTEGER NOT NULL,
     kind       TEXT NOT NULL,
     value      TEXT NOT NULL,
     first_seen INTEGER NOT NULL,
     last_seen  INTEGER NOT NULL,
     profile    INTEGER NOT NULL,
     source     TEXT NOT NULL,
-    message_id TEXT NOT NULL,
-    UNIQUE (kind, value)
+    message_id TEXT NOT NULL
 );
+CREATE INDEX external_id_of_short ON external_id (short);
 -- Most profiles are one id alone; those are not in here.
 CREATE INDEX external_id_of_profile ON external_id (profile) WHERE profile <> node;
 
@@ -47,25 +50,19 @@ CREATE TABLE contested (
 -- Ids that one event carried together: of each such set (and day, where a limit holds for some time only) the earliest event.
 -- `nodes` is the set: 8 bytes each, ascending, then the day, then "!" where it holds whatever the limits say. `cut` is when somebody undid it.
 CREATE TABLE bond (
-    bond       INTEGER PRIMARY KEY,
-    nodes      BLOB NOT NULL UNIQUE,
+    bond       INTEGER NOT NULL UNIQUE,
+    nodes      BLOB PRIMARY KEY,
     timestamp  INTEGER NOT NULL,
     message_id TEXT NOT NULL,
     source     TEXT NOT NULL,
     rule       TEXT NOT NULL, -- type of the event; `alias` and `manual` hold whatever the limits say
     cut        INTEGER
-);
+) WITHOUT ROWID; -- asked for by its nodes, for nearly every event of a profile that was not active lately
 CREATE TABLE bond_of (
     node INTEGER NOT NULL,
     bond INTEGER NOT NULL,
     PRIMARY KEY (node, bond)
 ) WITHOUT ROWID;
-
--- Profile ids that were ever handed out: the first 63 bits of each, and the node whose id it is.
-CREATE TABLE persistent_id (
-    id   INTEGER PRIMARY KEY,
-    node INTEGER NOT NULL
-);
 
 -- What people did by hand: merges, splits, cuts, changed rules.
 CREATE TABLE audit (
@@ -164,5 +161,5 @@ CREATE TABLE seen_run (
     count INTEGER NOT NULL
 );
 
-PRAGMA user_version = 4;
+PRAGMA user_version = 5;
 COMMIT;

@@ -16,7 +16,6 @@ import msgspec
 
 from segment_do.identity.decision import Id
 from segment_do.identity.ids import Node
-from segment_do.identity.profile import short_id_of
 from segment_do.identity.resolution import Resolution
 
 __all__ = ["pack_up", "remove", "take_in"]
@@ -34,8 +33,6 @@ class _IdFacts(msgspec.Struct, array_like=True, gc=False):
     message_id: str
     told: Id
     """The id that named its profile."""
-    named: bool
-    """Its own profile id was handed out."""
     generation: int
 
 
@@ -67,11 +64,10 @@ _decoder = msgspec.msgpack.Decoder(_Facts)
 
 _IDS: Final = """
 SELECT this.node, this.kind, this.value, this.first_seen, this.last_seen, this.source, this.message_id,
-       canonical.kind, canonical.value, persistent_id.node IS NOT NULL, coalesce(generation, 0)
+       canonical.kind, canonical.value, coalesce(generation, 0)
 FROM json_each(?) JOIN external_id AS this ON this.node = json_each.value
 LEFT JOIN profile ON profile.root = this.profile
 JOIN external_id AS canonical ON canonical.node = coalesce(profile.canonical, this.node)
-LEFT JOIN persistent_id ON persistent_id.node = this.node
 LEFT JOIN resident ON resident.node = this.node
 GROUP BY this.node ORDER BY this.node
 """
@@ -103,7 +99,7 @@ def pack_up(connection: sqlite3.Connection, nodes: Sequence[int]) -> bytes:
         return [(place[row[0]], *row[1:]) for row in found]
 
     facts = (
-        [(*row[1:7], row[7:9], bool(row[9]), row[10]) for row in rows],
+        [(*row[1:7], row[7:9], row[9]) for row in rows],
         [_bond(key, place, row) for key, *row in connection.execute(_BONDS, given)],
         of_nodes("name, trait.value, timestamp, message_id, source", "trait"),
         of_nodes("membership.kind, membership.value", "membership"),
@@ -161,8 +157,6 @@ def take_in(connection: sqlite3.Connection, resolution: Resolution, packed: byte
             " ON CONFLICT DO UPDATE SET generation = max(generation, excluded.generation - 1) + 1",
             (node.node, each.generation + 1),
         )
-        if each.named:
-            connection.execute("INSERT OR IGNORE INTO persistent_id VALUES (?, ?)", (short_id_of(node.kind, node.value), node.node))
     for bond in facts.bonds:
         inside = sorted(nodes[at].node for at in bond.ids)
         resolution.bonds.adopt(inside, bond.suffix, bond.timestamp, bond.message_id, bond.source, bond.rule, bond.cut)
