@@ -25,6 +25,9 @@ __all__ = ["Database"]
 SCHEMA_VERSION = 5
 PAGE_BYTES = 4096
 CACHE_KIBIBYTES = 16 * 1024
+MAPPED_BYTES = 2**31
+"""Of the file, read through the kernel's own cache instead of being copied into ours, which then holds what is being changed.
+SQLite maps no more than this. A disk that fails while such a page is read ends the process, as with runs of message keys."""
 CHECKPOINT_PAGES = 4096
 """WAL size at which a commit also moves it into the file: 16 MB. Outbox pages that were written and freed
 meanwhile are moved once instead of each time."""
@@ -70,6 +73,7 @@ class Database:
         execute("PRAGMA synchronous = FULL")
         execute("PRAGMA secure_delete = OFF")
         execute(f"PRAGMA cache_size = -{CACHE_KIBIBYTES}")
+        execute(f"PRAGMA mmap_size = {MAPPED_BYTES}")
         execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
         execute(f"PRAGMA journal_size_limit = {WAL_KEPT_BYTES}")
         (version,) = execute("PRAGMA user_version").fetchone()
