@@ -25,8 +25,6 @@ _DAY: Final = 86_400_000_000
 _AT_ONCE: Final = 5_000
 _EXPECTED_AT_ONCE: Final = 100
 _BY_KEYS: Final = f"SELECT nodes, timestamp, message_id FROM bond WHERE nodes IN ({', '.join('?' * _EXPECTED_AT_ONCE)})"  # noqa: S608
-_MOST_REMEMBERED: Final = 100
-"""Partners remembered of one id; an id of a whole office is asked of the file instead."""
 
 
 class Staged:
@@ -72,7 +70,8 @@ class Bonds:
             some = keys[at : at + _EXPECTED_AT_ONCE]
             some += [some[0]] * (_EXPECTED_AT_ONCE - len(some))
             for key, timestamp, message_id in self._connection.execute(_BY_KEYS, some):
-                _remember(wanted[key], timestamp, message_id)
+                user, anonymous = wanted[key]
+                anonymous.remember(user.node, timestamp, message_id)
 
     def stage(self, nodes: Sequence[Node], record: Record, rule: str, first_new: int) -> str:
         """Count an event in; nodes from ``first_new`` are of this batch.
@@ -237,14 +236,8 @@ class Bonds:
         self, nodes: Sequence[Node], record: Record, timestamp: int | None = None, message_id: str = ""
     ) -> None:
         if len(nodes) == 2 and not self._rules.windowed:
-            _remember(nodes, *((record.timestamp, record.message_id) if timestamp is None else (timestamp, message_id)))
-
-
-def _remember(pair: Sequence[Node], timestamp: int, message_id: str) -> None:
-    bonds = pair[1].bonds
-    if len(bonds) >= _MOST_REMEMBERED:
-        bonds.clear()
-    bonds[pair[0].node] = (timestamp, message_id)
+            earliest = (record.timestamp, record.message_id) if timestamp is None else (timestamp, message_id)
+            nodes[1].remember(nodes[0].node, *earliest)
 
 
 def nodes_of(key: bytes) -> tuple[int, ...]:

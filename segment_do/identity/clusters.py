@@ -183,7 +183,7 @@ class Clusters:
         cluster = Cluster(min(node.node for node in nodes), nodes[0], None)
         cluster.counts = {node.kind: 1 for node in nodes}
         cluster.last = key
-        cluster.joined = list(nodes)
+        cluster.joined = tuple(nodes)
         for node in nodes:
             node.held_by = cluster
             self._alone.append((node, cluster))
@@ -220,7 +220,7 @@ class Clusters:
                 target.joined += cluster.joined
         for node in singles:
             node.held_by = target
-            target.joined.append(node)
+            target.joined += (node,)
             self._alone.append((node, target))
         lasts = [cluster.last for cluster in clusters]
         target.canonical, target.counts = named, counts
@@ -300,7 +300,7 @@ class Clusters:
             else:
                 # An id that was alone and names the profile now has the name that it had.
                 self.moved.update((node.node, node) for node in cluster.joined if node is not cluster.canonical)
-            cluster.joined, cluster.renamed = [], False
+            cluster.joined, cluster.renamed = (), False
 
     def _peers(self, node: int) -> list[int]:
         """All nodes of a node's profile, as the file has them."""

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import sqlite3
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import Final
 
 from segment_do.identity.profile import profile_id, short_id_of
@@ -21,6 +22,10 @@ HOUR_MICROSECONDS = 3_600_000_000
 GENERATION_IDS = {"user_id": 20_000, "anonymous_id": 20_000, "other": 20_000}
 """Ids in a cache's young generation. It becomes the old one when full, and the old one goes: at most twice
 these are kept (120,000 in all, about 60 MB), and those used lately always are."""
+_MOST_REMEMBERED: Final = 100
+"""Partners remembered of one id; an id of a whole office is asked of the file instead."""
+_NO_BONDS: Final[Mapping[int, tuple[int, str]]] = MappingProxyType({})
+"""One for all, as every container is work for the garbage collector."""
 _TIMESTAMP_LIMIT: Final = 2**62
 
 _COLUMNS: Final = (
@@ -68,10 +73,17 @@ class Node:
         """:attr:`own_id`, once somebody asked for it."""
         self.held_by: Cluster | None = None
         """None: it is a profile by itself. May be one that has become another; ask :attr:`cluster`."""
-        self.bonds: dict[int, tuple[int, str]] = {}
-        """Other node → (timestamp, message id) of the earliest event with these two ids alone, as far as it is known here."""
+        self.bonds: Mapping[int, tuple[int, str]] = _NO_BONDS
+        """Other node → (timestamp, message id) of the earliest event with these two ids alone, as far as it is known here.
+        :meth:`remember` fills it."""
         self.trait_bound = -1
         """It has at most so many traits; -1 when not known."""
+
+    def remember(self, other: int, timestamp: int, message_id: str) -> None:
+        """An event of then is the earliest with this id and that one alone."""
+        if not isinstance(self.bonds, dict) or len(self.bonds) >= _MOST_REMEMBERED:
+            self.bonds = {}
+        self.bonds[other] = (timestamp, message_id)
 
     @property
     def own_id(self) -> str:
@@ -118,7 +130,7 @@ class Cluster:
         """What it has become a part of."""
         self.last: tuple[int, str] | None = None
         """(timestamp, message id) that none of its bonds is later than, where that is known."""
-        self.joined: list[Node] = []
+        self.joined: tuple[Node, ...] = ()
         """In this batch, one by one."""
         self.renamed = False
         """In this batch all of its ids got another profile id, or many came at once."""
