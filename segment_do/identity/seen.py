@@ -18,11 +18,14 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import struct
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
+from itertools import chain, groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -48,6 +51,7 @@ LAG_DAYS = 2
 TIER = 4
 """Runs of similar size of the current day at which they are merged."""
 _KEY_BYTES = 16
+_THOUSAND_KEYS = struct.Struct("16s" * 1_000)
 
 
 def message_keys(records: Iterable[Record]) -> list[bytes]:
@@ -95,12 +99,15 @@ class Seen:
     def _load(self) -> None:
         with self._database.reading() as connection:
             registered = connection.execute("SELECT id, day, count FROM seen_run ORDER BY id").fetchall()
-            for row, day, keys in connection.execute("SELECT id, day, keys FROM seen_recent ORDER BY id"):
-                self._last_row = row
-                self._recent.update(
-                    dict.fromkeys([keys[at : at + _KEY_BYTES] for at in range(0, len(keys), _KEY_BYTES)], day)
-                )
-        self._recent_days = Counter(self._recent.values())
+            rows = connection.execute("SELECT id, day, keys FROM seen_recent ORDER BY id").fetchall()
+        # Nearly always those of one day, all in one piece: half a million keys may be waited for when an identity wakes.
+        for day, its in groupby(rows, key=itemgetter(1)):
+            keys = dict.fromkeys(_split(b"".join([row[2] for row in its])), day)
+            self._recent = {**self._recent, **keys} if self._recent else keys
+            self._recent_days[day] = len(keys)
+        if len(self._recent_days) > 1:
+            self._recent_days = Counter(self._recent.values())
+        self._last_row = rows[-1][0] if rows else 0
         known = {self._path(identifier).name for identifier, _, _ in registered}
         try:
             self._folder.mkdir(exist_ok=True, mode=0o700)
@@ -335,6 +342,13 @@ class Seen:
 
     def _path(self, identifier: int) -> Path:
         return self._folder / f"{identifier}.run"
+
+
+def _split(joined: bytes) -> list[bytes]:
+    """The keys in bytes that join them."""
+    whole = len(joined) - len(joined) % _THOUSAND_KEYS.size
+    keys = list(chain.from_iterable(_THOUSAND_KEYS.iter_unpack(joined[:whole])))
+    return keys + [joined[at : at + _KEY_BYTES] for at in range(whole, len(joined), _KEY_BYTES)]
 
 
 def _close_all(handles: list[int]) -> None:
