@@ -180,14 +180,12 @@ class Bonds:
         while edge:
             reached: set[int] = set()
             for some in _parts(edge):
-                reached.update(
-                    node
-                    for (node,) in self._connection.execute(
-                        "SELECT DISTINCT other.node FROM json_each(?) JOIN bond_of this ON this.node = value"
-                        " JOIN bond ON bond.bond = this.bond AND cut IS NULL JOIN bond_of other ON other.bond = this.bond",
-                        (json.dumps(some),),
-                    )
-                )
+                for (key,) in self._connection.execute(
+                    "SELECT nodes FROM json_each(?) JOIN bond_of ON node = json_each.value JOIN bond USING (bond)"
+                    " WHERE cut IS NULL",
+                    (json.dumps(some),),
+                ):
+                    reached.update(nodes_of(key))
             edge = list(reached - found)
             found |= reached
         return found
