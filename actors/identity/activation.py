@@ -17,7 +17,7 @@ from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 import structlog
 
@@ -54,6 +54,19 @@ _PACE_SECONDS: Final = 0.02  # between small hand-overs: a call costs a millisec
 _LONGEST_WAIT_SECONDS: Final = 2.0
 
 
+class _Waiting(NamedTuple):
+    """What somebody gave, and waits to be committed."""
+
+    pack: bytes
+    events: int
+    letters: list[Envelope]
+    done: asyncio.Future[None]
+
+    @property
+    def size(self) -> int:
+        return len(self.pack) + sum(len(letter.body) for letter in self.letters)
+
+
 class Activation:
     """Made by :meth:`wake`; one event loop uses it."""
 
@@ -80,7 +93,7 @@ class Activation:
         self._monotonic = monotonic
         self._rules = rules
         self._turn = asyncio.Lock()
-        self._waiting: list[tuple[bytes, int, asyncio.Future[None]]] = []
+        self._waiting: list[_Waiting] = []
         self._applying: asyncio.Task[None] | None = None
         self._pumping: asyncio.Task[None] | None = None
         self._unpumped = False
@@ -151,12 +164,7 @@ class Activation:
             raise Busy("The identity's outbox is full: the queue does not take it.", retry_after=2)
         if self._graph.letter_bytes > self._settings.outbox_max_bytes:
             raise Busy("The shard's letters wait: other shards do not take them.", retry_after=2)
-        self.used_at = self._monotonic()
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append((pack, count, future))
-        if self._applying is None:
-            self._applying = asyncio.create_task(self._apply_waiting())
-        await future
+        await self._take(pack, count, [])
 
     async def receive(self, letters: list[Envelope]) -> None:
         """Take in letters of other shards; returns when they are committed. Never refused for being full: two full shards would wait
@@ -168,15 +176,7 @@ class Activation:
         """
         if self.closed:
             raise OwnershipLost(f"This activation of {shown_name(self.identity)!r} is closed.")
-        self.used_at = self._monotonic()
-        received = self._on_thread(lambda: self._graph.receive(letters, self._clock()))
-        try:
-            await asyncio.shield(received)
-        except SegmentDoError as error:
-            self.closed = True
-            self._fail(error)
-            raise
-        self._pump_soon()
+        await self._take(b"", 0, letters)
 
     async def ask(self, question: str, arguments: dict[str, Any]) -> Any:
         """Ask the graph, as last committed; see :mod:`segment_do.identity.questions`. What changes is handed over like events.
@@ -230,23 +230,32 @@ class Activation:
         if finished:
             (self._folder / _MARK).unlink(missing_ok=True)
 
+    async def _take(self, pack: bytes, count: int, letters: list[Envelope]) -> None:
+        self.used_at = self._monotonic()
+        waiting = _Waiting(pack, count, letters, asyncio.get_running_loop().create_future())
+        self._waiting.append(waiting)
+        if self._applying is None:
+            self._applying = asyncio.create_task(self._apply_waiting())
+        await waiting.done
+
     async def _apply_waiting(self) -> None:
         try:
             while self._waiting:
                 size = taken = 0
-                for pack, _count, _future in self._waiting:
+                for each in self._waiting:
                     taken += 1
-                    size += len(pack)
+                    size += each.size
                     if size >= _MAX_TRANSACTION_BYTES:
                         break
                 group, self._waiting = self._waiting[:taken], self._waiting[taken:]
-                packs = [(pack, count) for pack, count, _future in group]
+                packs = [(each.pack, each.events) for each in group]
+                letters = [letter for each in group for letter in each.letters]
                 try:
-                    applied = await self._on_thread(partial(self._graph.apply, packs, self._clock()))
+                    applied = await self._on_thread(partial(self._graph.apply, packs, self._clock(), letters))
                 except Exception as error:  # noqa: BLE001  # the callers keep the events and decide
-                    for _pack, _count, future in group:
-                        if not future.done():
-                            future.set_exception(error)
+                    for each in group:
+                        if not each.done.done():
+                            each.done.set_exception(error)
                     if isinstance(error, SegmentDoError):
                         # Lost, or the disk failed: what the file holds is read afresh by the next activation.
                         self.closed = True
@@ -254,17 +263,17 @@ class Activation:
                     continue
                 self.events += applied.accepted
                 self.duplicates += applied.duplicates
-                for _pack, _count, future in group:
-                    if not future.done():
-                        future.set_result(None)
+                for each in group:
+                    if not each.done.done():
+                        each.done.set_result(None)
                 self._pump_soon()
         finally:
             self._applying = None
 
     def _fail(self, error: SegmentDoError) -> None:
-        for _pack, _count, future in self._waiting:
-            if not future.done():
-                future.set_exception(error)
+        for each in self._waiting:
+            if not each.done.done():
+                each.done.set_exception(error)
         self._waiting = []
 
     def _pump_soon(self) -> None:

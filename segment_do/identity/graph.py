@@ -161,11 +161,11 @@ class Graph:
         """Of a shard: letters that other shards have not confirmed, bytes."""
         return 0 if self.shard is None else self.shard.post.size_bytes
 
-    def apply(self, packs: list[tuple[bytes, int]], now: int) -> Applied:
+    def apply(self, packs: list[tuple[bytes, int]], now: int, letters: Sequence[Envelope] = ()) -> Applied:
         """Apply packs, each with its count of records, as one transaction. ``now``: microseconds since the epoch.
 
-        Records come out in the order given, duplicates left out, each with ``profile_id`` set. Of a shard, those come out that are applied
-        here.
+        Records come out in the order given, duplicates left out, each with ``profile_id`` set. A shard takes in ``letters`` of other shards
+        as well, those that it took in before left out, and lets out the events that are applied here.
 
         Raises:
             StorageFailed: nothing of it was stored. After a full disk the same call may be made again; after any
@@ -174,36 +174,9 @@ class Graph:
             CorruptData: a pack, or the graph, does not check out.
         """
         records = decode_packs(packs)
-        if not records:
+        if not records and not letters:
             return Applied()
         self._seen.relieve()
-        return self._step(records, (), now)
-
-    def receive(self, letters: Sequence[Envelope], now: int) -> None:
-        """Take in what other shards of the identity wrote, as one transaction. Letters that were taken in before change nothing.
-
-        Raises:
-            StorageFailed, CorruptData, OwnershipLost: as in :meth:`apply`.
-        """
-        self._step([], letters, now)
-
-    def bring(self, one: Id, other: Id) -> None:
-        """Of a shard: have two ids lie in one shard, as if an event had carried both. Their profiles stay what they are.
-
-        Raises:
-            StorageFailed, CorruptData, OwnershipLost: as in :meth:`apply`.
-        """
-        assert self.shard is not None, "an identity in one graph has all ids in one place"
-        try:
-            with self._database.transaction():
-                self.shard.bring(one, other, self._clock())
-                self.shard.end()
-        except BaseException:
-            self._resolution.rollback()
-            raise
-        self._resolution.commit()
-
-    def _step(self, records: list[Record], letters: Sequence[Envelope], now: int) -> Applied:
         unusable = ignored = 0
         seq = None
         try:
@@ -211,8 +184,11 @@ class Graph:
                 fresh = self._sift(records, now)
                 if fresh or letters:
                     self._resolution.prepare()
-                    here = fresh if self.shard is None else self.shard.begin(fresh, letters)
-                    unusable = self._resolution.absorb(here)
+                    insides = self._resolution.read(fresh)
+                    here = fresh
+                    if self.shard is not None:
+                        here, insides = self.shard.begin(fresh, insides, letters)
+                    unusable = self._resolution.absorb(here, insides)
                     ignored = self._resolution.write()
                     if self.shard is None:
                         became = self._resolution.tell(now)
@@ -233,6 +209,22 @@ class Graph:
             if seq is not None:
                 self._outbox.commit()
         return Applied(len(fresh), len(records) - len(fresh), unusable, ignored, seq)
+
+    def bring(self, one: Id, other: Id) -> None:
+        """Of a shard: have two ids lie in one shard, as if an event had carried both. Their profiles stay what they are.
+
+        Raises:
+            StorageFailed, CorruptData, OwnershipLost: as in :meth:`apply`.
+        """
+        assert self.shard is not None, "an identity in one graph has all ids in one place"
+        try:
+            with self._database.transaction():
+                self.shard.bring(one, other, self._clock())
+                self.shard.end()
+        except BaseException:
+            self._resolution.rollback()
+            raise
+        self._resolution.commit()
 
     def outbox(self, max_bytes: int, *, after: int = 0) -> list[OutboxEntry]:
         """Entries not forgotten with ``seq > after``, oldest first, up to ``max_bytes`` but at least one.
@@ -363,7 +355,7 @@ class Graph:
         try:
             with self._database.rehearsal():
                 self._resolution.prepare()
-                self._resolution.absorb(records)
+                self._resolution.absorb(records, self._resolution.read(records))
                 self._resolution.write()
                 return records + self._resolution.tell(now)
         finally:

@@ -127,9 +127,8 @@ class Reader:
                 self._take(people if collection == "users" else accounts, kind, each.get("id"))
 
 
-def people_of(record: Record, reader: Reader, rules: Rules) -> list[tuple[str, str]]:
+def people_of(record: Record, inside: Identifiers | None, rules: Rules) -> list[tuple[str, str]]:
     """All ids of people that an event carries, those that the rules refuse left out, the one of highest priority first."""
-    inside = reader.read(record)
     named = [("user_id", record.user_id), ("anonymous_id", record.anonymous_id), *(inside.people if inside else ())]
     accepted = {(kind, found) for kind, value in named if value and (found := rules.accepted(kind, value)) is not None}
     return sorted(accepted, key=lambda each: (rules.rank(each[0]), each[1]))

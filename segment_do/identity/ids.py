@@ -11,10 +11,14 @@ import sqlite3
 import sys
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
+from segment_do.events.record import Record
 from segment_do.identity.profile import profile_id, short_id_of
 from segment_do.identity.rules import Rules
+
+if TYPE_CHECKING:
+    from segment_do.identity.shards.trees import Tree
 
 __all__ = ["HOUR_MICROSECONDS", "Cluster", "Node", "Nodes", "Unusable"]
 
@@ -55,6 +59,7 @@ class Node:
         "source",
         "spelled",
         "trait_bound",
+        "tree",
         "value",
     )
 
@@ -78,6 +83,8 @@ class Node:
         :meth:`remember` fills it."""
         self.trait_bound = -1
         """It has at most so many traits; -1 when not known."""
+        self.tree: Tree | None = None
+        """Where the identity has several graphs: the tree of linked ids that it lies in, where that is known."""
 
     def remember(self, other: int, timestamp: int, message_id: str) -> None:
         """An event of then is the earliest with this id and that one alone."""
@@ -194,6 +201,18 @@ class Nodes:
             del missing[node.kind, node.value]
         self._absent |= missing
         return True
+
+    def recall(self, record: Record, inside: Iterable[tuple[str, str]]) -> list[Node] | None:
+        """The nodes of an event's ids, those ``inside`` its payload among them, where all of them are remembered."""
+        found = []
+        if record.user_id:
+            found.append(self.young["user_id"].get(record.user_id))
+        if record.anonymous_id:
+            found.append(self.young["anonymous_id"].get(record.anonymous_id))
+        for kind, value in inside:
+            name, key = _place(kind, value)
+            found.append(self.young[name].get(key))
+        return None if None in found else found  # type: ignore[return-value]
 
     def find(self, kind: str, value: str) -> Node | None:
         """The node of an id, from the caches or the file, if an event carried it before."""

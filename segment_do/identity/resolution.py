@@ -71,13 +71,20 @@ class Resolution:
         """Before a batch: keep what is remembered within its bound."""
         self._nodes.rotate()
 
-    def absorb(self, records: list[Record]) -> int:
+    def read(self, records: Sequence[Record]) -> list[Identifiers | None]:
+        """What is inside events' payloads, for :meth:`absorb`."""
+        read = self._reader.read
+        return [None if record.type in NOT_EVENTS else read(record) for record in records]
+
+    def recall(self, record: Record, inside: Identifiers | None) -> list[Node] | None:
+        """See :meth:`.ids.Nodes.recall`."""
+        return self._nodes.recall(record, () if inside is None else inside.people)
+
+    def absorb(self, records: Sequence[Record], insides: Sequence[Identifiers | None]) -> int:
         """Take in new events; returns how many could not be used. :meth:`tell` sets each one's ``profile_id``."""
         nodes = self._nodes
         users, anonymous_ids = nodes.young["user_id"], nodes.young["anonymous_id"]
         owners, user_first = self._owners, self._user_first
-        read = self._reader.read
-        insides = [None if record.type in NOT_EVENTS else read(record) for record in records]
         self._expect(records, insides)
         traits: dict[str, str] | None = None
         group: GroupCall | None = None
@@ -252,13 +259,13 @@ class Resolution:
         self._members.clear()
         self._owners, self._unusable, self._new = [], [], []
 
-    def ids(self, record: Record) -> list[Id]:
+    def ids(self, record: Record, inside: Identifiers | None) -> list[Id]:
         """The ids of people that an event carries, see :func:`.identifiers.people_of`."""
-        return people_of(record, self._reader, self.rules)
+        return people_of(record, inside, self.rules)
 
     def _owner(self, record: Record) -> Node | None:
         """The id that an event belongs to, if the graph knows it: the one of highest priority."""
-        ids = self.ids(record)
+        ids = self.ids(record, self._reader.read(record))
         return self._nodes.find(*ids[0]) if ids else None
 
     def _expect(self, records: Sequence[Record], insides: Sequence[Identifiers | None]) -> None:

@@ -136,7 +136,7 @@ class _Asking:
             rules = read_rules((await self.of_any("rules", {}))["rules"])
         (record,) = decode_packs([(arguments["pack"], 1)])
         facts = []
-        for one in people_of(record, Reader(rules), rules):
+        for one in people_of(record, Reader(rules).read(record), rules):
             try:
                 facts.append((await self._follow("facts", {"id": text_of(one)}, "id"))[1]["facts"])
             except NotFound:

@@ -7,6 +7,7 @@ Each external id is *owned* by one shard, by the hash that also names its profil
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Final, Literal
 
 import msgspec
@@ -50,7 +51,14 @@ class Layout(msgspec.Struct, frozen=True):
         """The shard that says where an external id belongs."""
         if self.granularity == "profile":
             return profile_id(*one)
-        return str(short_id_of(*one) % self.shards)
+        return str(_hash(one) % self.shards)
+
+    def owned_by(self, shard: str) -> Callable[[Id], bool]:
+        """Whether an id is a shard's, for one that asks often."""
+        if self.granularity == "profile":
+            return lambda one: profile_id(*one) == shard
+        shards, number = self.shards, int(shard)
+        return lambda one: _hash(one) % shards == number
 
     def owner_of_profile(self, named: str) -> str | None:
         """The shard that owns the external id which a profile id was made from; None where it is no profile id."""
@@ -97,4 +105,10 @@ def order(one: Id) -> tuple[bool, int, Id]:
     """The total order in which ids are linked, the larger to the smaller: user ids first, since most events come to theirs; then by hash,
     which keeps chains short.
     """
-    return one[0] != "user_id", short_id_of(*one), one
+    return one[0] != "user_id", _hash(one), one
+
+
+@lru_cache(maxsize=32_768)
+def _hash(one: Id) -> int:
+    # Asked for several times an event.
+    return short_id_of(*one)

@@ -33,7 +33,8 @@ def scratch_graph(rules: Rules, facts: Sequence[bytes], now: int) -> Iterator[Gr
         try:
             cause = Cause("", "", "", None, now, now)
             letters = [Absorb(("facts", str(number)), each, cause) for number, each in enumerate(facts)]
-            graph.receive([Envelope("facts", 1, seq, encode_letter(each)) for seq, each in enumerate(letters, 1)], now)
+            envelopes = [Envelope("facts", 1, seq, encode_letter(each)) for seq, each in enumerate(letters, 1)]
+            graph.apply([], now, envelopes)
             yield graph
         finally:
             graph.close()

@@ -19,6 +19,7 @@ from segment_do.errors import SettingsError
 from segment_do.events.record import NOT_EVENTS, Record
 from segment_do.identity.database import Database
 from segment_do.identity.decision import Id
+from segment_do.identity.identifiers import Identifiers
 from segment_do.identity.ids import Node, Unusable
 from segment_do.identity.resolution import Resolution
 from segment_do.identity.shards.facts import pack_up, remove, take_in
@@ -64,14 +65,18 @@ class Shard:
         self.post = Post(database, name)
         self._clear()
 
-    def begin(self, fresh: Sequence[Record], letters: Sequence[Envelope]) -> list[Record]:
-        """Take in letters, and pass on what belongs elsewhere; returns the events that are to be applied here."""
-        for record in fresh:
-            self._route(record)
+    def begin(
+        self, fresh: Sequence[Record], insides: Sequence[Identifiers | None], letters: Sequence[Envelope]
+    ) -> tuple[list[Record], list[Identifiers | None]]:
+        """Take in letters, and pass on what belongs elsewhere; returns the events that are to be applied here, and what is inside
+        them. ``insides``: what is inside the fresh ones.
+        """
+        for record, inside in zip(fresh, insides, strict=True):
+            self._route(record, inside)
         for body in self.post.take(self._connection, letters):
             letter = decode_letter(body)
             if isinstance(letter, Event):
-                self._route(letter.record, letter)
+                self._route(letter.record, self._resolution.read([letter.record])[0], letter)
             elif isinstance(letter, Link):
                 self._links.append(letter)
             elif isinstance(letter, Absorb):
@@ -80,13 +85,13 @@ class Shard:
                 self._account(letter)
             else:
                 self.trees.shorten(letter.child, letter.root)
-        return self._here
+        return self._here, self._insides
 
     def settle(self) -> None:
         """The events are applied and written: their ids lie here, and are linked."""
         links = self._links
         find = self._resolution.find
-        for record, ids, at in self._applied:
+        for record, ids, at in self._unsettled:
             nodes = [node for each in ids if (node := find(*each)) is not None]
             links += self.trees.settle(nodes, at, record)
         for link in links:
@@ -110,7 +115,7 @@ class Shard:
                 packed = pack_up(self._connection, nodes)
                 remove(self._connection, self._resolution, nodes)
                 self.trees.post(at, Absorb(at, packed, cause))
-            self.trees.leave(tree, nodes)
+            self.trees.leave(tree)
         self.post.write(self._connection, self.trees.letters)
 
     def commit(self) -> None:
@@ -171,13 +176,17 @@ class Shard:
 
     def _clear(self) -> None:
         self._here: list[Record] = []
-        self._applied: list[tuple[Record, list[Id], Id]] = []
+        self._insides: list[Identifiers | None] = []
+        self._unsettled: list[tuple[Record, list[Id], Id]] = []
         self._links: list[Link] = []
         self._previous: dict[str, str] = {}
         self._cause: Record | None = None
 
-    def _route(self, record: Record, letter: Event | None = None) -> None:
-        ids = [] if record.type in NOT_EVENTS else self._resolution.ids(record)
+    def _route(self, record: Record, inside: Identifiers | None, letter: Event | None = None) -> None:
+        if record.type in NOT_EVENTS or self._lies_here(record, inside):
+            self._apply(record, inside)
+            return
+        ids = self._resolution.ids(record, inside)
         at = None if letter is None else letter.at
         previous = None if letter is None else letter.previous
         if record.type == "alias" and ids and self._resolution.rules.alias == "merge":
@@ -196,7 +205,7 @@ class Shard:
                 if accepted is not None:
                     ids.append((previous, accepted))
         if not ids:
-            self._here.append(record)
+            self._apply(record, inside)
             return
         first = min(ids, key=order) if at is None else at
         root = self.trees.root(first)
@@ -207,8 +216,20 @@ class Shard:
             return
         if hops >= _SHORTENED_FROM and not self.trees.is_ours(begun):
             self.trees.post(begun, Shorten(begun, root))
+        self._apply(record, inside)
+        self._unsettled.append((record, ids, root))
+
+    def _lies_here(self, record: Record, inside: Identifiers | None) -> bool:
+        """Whether all ids of an event are known to lie in one tree of ours, as those of most events do: nothing has to be linked."""
+        nodes = None if record.type == "alias" else self._resolution.recall(record, inside)
+        if not nodes:
+            return False
+        tree = self.trees.held(nodes[0])
+        return tree is not None and all(self.trees.held(node) is tree for node in nodes)
+
+    def _apply(self, record: Record, inside: Identifiers | None) -> None:
         self._here.append(record)
-        self._applied.append((record, ids, root))
+        self._insides.append(inside)
 
     def _absorb(self, letter: Absorb) -> None:
         root = self.trees.root(letter.at)

@@ -11,7 +11,7 @@ This is union-find with linking by a fixed order (Jayanti and Tarjan), every lin
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 from segment_do.events.record import Record
@@ -24,7 +24,7 @@ from segment_do.identity.shards.letters import Cause, Letter, Link
 __all__ = ["Tree", "Trees"]
 
 _MOST_REMEMBERED: Final = 100_000
-"""Links, and residents, kept in memory; beyond that they are read anew."""
+"""Links, and trees, kept in memory; beyond that they are read anew."""
 
 
 class Tree:
@@ -52,10 +52,10 @@ class Trees:
     def __init__(self, connection: sqlite3.Connection, layout: Layout, shard: str) -> None:
         self._connection = connection
         self._layout = layout
-        self._shard = shard
+        self.is_ours = layout.owned_by(shard)
+        """Whether this shard owns an id."""
         self._links: dict[Id, Id | None] = {}
         self._trees: dict[Id, Tree] = {}
-        self._residents: dict[int, Tree] = {}
         self.clear()
 
     def clear(self, *, undone: bool = False) -> None:
@@ -64,12 +64,8 @@ class Trees:
         """Written in this batch, each with the shard that it goes to."""
         self.leaving: list[tuple[Tree, Id, Cause]] = []
         """Trees that were linked to an id of another shard in this batch: their facts are to go there."""
-        if undone or max(len(self._links), len(self._trees), len(self._residents)) > _MOST_REMEMBERED:
-            self._links, self._trees, self._residents = {}, {}, {}
-
-    def is_ours(self, one: Id) -> bool:
-        """Whether this shard owns an id."""
-        return self._layout.owner(one) == self._shard
+        if undone or max(len(self._links), len(self._trees)) > _MOST_REMEMBERED:
+            self._links, self._trees = {}, {}
 
     def root(self, one: Id) -> Id:
         """Where an id that this shard owns is linked to, as far as this shard can tell: a root of ours, or an id of another shard."""
@@ -103,7 +99,7 @@ class Trees:
                     "INSERT INTO resident (node, tree) VALUES (?, ?) ON CONFLICT DO UPDATE SET tree = excluded.tree",
                     (node.node, tree.number),
                 )
-                self._residents[node.node] = tree
+                node.tree = tree
                 if record is not None and (name := (node.kind, node.value)) != tree.root:
                     calls.append(Link(name, tree.root, Cause.of(record)))
             elif held is not tree:
@@ -146,13 +142,11 @@ class Trees:
         """The tree that a node lies in here; None for an account."""
         return self._resident(node)
 
-    def leave(self, tree: Tree, nodes: Iterable[int]) -> None:
+    def leave(self, tree: Tree) -> None:
         """A tree's ids are no longer here."""
         self._connection.execute("DELETE FROM resident WHERE tree = ?", (tree.number,))
         self._connection.execute("DELETE FROM tree WHERE number = ?", (tree.number,))
         self._trees.pop(tree.root, None)
-        for node in nodes:
-            self._residents.pop(node, None)
 
     def _unite(self, one: Tree, other: Tree) -> Tree:
         """Two trees whose roots are ours: the larger root is linked to the smaller."""
@@ -179,18 +173,14 @@ class Trees:
         return tree
 
     def _resident(self, node: Node) -> Tree | None:
-        tree = self._residents.get(node.node)
-        if tree is None:
+        if node.tree is None:
             row = self._connection.execute(
                 "SELECT kind, value FROM resident JOIN tree ON tree = number WHERE node = ?", (node.node,)
             ).fetchone()
-            if row is None:
-                return None
-            tree = self._tree((row[0], row[1]))
-        elif tree.into is not None:
-            tree = tree.end()
-        self._residents[node.node] = tree
-        return tree
+            node.tree = None if row is None else self._tree((row[0], row[1]))
+        elif node.tree.into is not None:
+            node.tree = node.tree.end()
+        return node.tree
 
     def _link(self, one: Id) -> Id | None:
         if one in self._links:

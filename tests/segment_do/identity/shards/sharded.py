@@ -57,7 +57,7 @@ class Sharded:
         post = self.post(sender)
         letters = post.read(receiver, max_bytes)
         if letters:
-            self.graph(receiver).receive(letters, NOON)
+            self.graph(receiver).apply([], NOON, letters)
             if confirm:
                 post.confirm(receiver, letters)
 
