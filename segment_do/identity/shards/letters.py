@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -18,8 +19,8 @@ __all__ = [
     "Letter",
     "Link",
     "Shorten",
-    "decode_letter",
-    "encode_letter",
+    "decode_letters",
+    "encode_letters",
 ]
 
 
@@ -93,11 +94,11 @@ class Shorten(msgspec.Struct, array_like=True, gc=False, tag="s"):
 Letter = Event | Link | Absorb | AccountCall | Shorten
 
 _encoder = msgspec.msgpack.Encoder()
-_decoder: msgspec.msgpack.Decoder[Letter] = msgspec.msgpack.Decoder(Letter)
+_decoder = msgspec.msgpack.Decoder(list[Letter])
 
 
 class Envelope(NamedTuple):
-    """A letter on its way: ``seq`` rises strictly from one sender, whose file was made in second ``born``."""
+    """Letters on their way, written in one step: ``seq`` rises strictly from one sender, whose file was made in second ``born``."""
 
     sender: str
     born: int
@@ -105,11 +106,11 @@ class Envelope(NamedTuple):
     body: bytes
 
 
-def encode_letter(letter: Letter) -> bytes:
-    """A letter as bytes."""
-    return _encoder.encode(letter)
+def encode_letters(letters: Sequence[Letter]) -> bytes:
+    """The body of an envelope."""
+    return _encoder.encode(letters)
 
 
-def decode_letter(body: bytes) -> Letter:
-    """Inverse of :func:`encode_letter`."""
+def decode_letters(body: bytes) -> list[Letter]:
+    """Inverse of :func:`encode_letters`."""
     return _decoder.decode(body)

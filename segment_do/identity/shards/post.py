@@ -10,13 +10,13 @@ import sqlite3
 from collections.abc import Iterable
 
 from segment_do.identity.database import Database
-from segment_do.identity.shards.letters import Envelope, Letter, encode_letter
+from segment_do.identity.shards.letters import Envelope, Letter, encode_letters
 
 __all__ = ["Post"]
 
 
 class Post:
-    """The tables ``letter`` and ``heard``. ``size_bytes`` counts letters not yet confirmed."""
+    """The tables ``letter`` and ``heard``: one row for all letters of a step to one shard. ``size_bytes`` counts those not yet confirmed."""
 
     def __init__(self, database: Database, shard: str) -> None:
         self._database = database
@@ -30,7 +30,10 @@ class Post:
     def write(self, connection: sqlite3.Connection, letters: Iterable[tuple[str, Letter]]) -> None:
         """Inside a transaction: keep letters, each with its shard. Confirmed ones go, which spares them a sync of their own."""
         connection.executemany("DELETE FROM letter WHERE shard = ? AND seq <= ?", self._confirmed.items())
-        rows = [(shard, encode_letter(letter)) for shard, letter in letters]
+        together: dict[str, list[Letter]] = {}
+        for shard, letter in letters:
+            together.setdefault(shard, []).append(letter)
+        rows = [(shard, encode_letters(some)) for shard, some in together.items()]
         connection.executemany("INSERT INTO letter (shard, body) VALUES (?, ?)", rows)
         self._staged_bytes = sum(len(body) for _shard, body in rows)
 

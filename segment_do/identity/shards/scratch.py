@@ -11,7 +11,7 @@ from typing import Final
 from segment_do.identity.graph import Graph
 from segment_do.identity.rules import Rules
 from segment_do.identity.shards.layout import Layout
-from segment_do.identity.shards.letters import Absorb, Cause, Envelope, encode_letter
+from segment_do.identity.shards.letters import Absorb, Cause, Envelope, encode_letters
 from segment_do.units import unit_name
 
 __all__ = ["scratch_graph"]
@@ -33,8 +33,7 @@ def scratch_graph(rules: Rules, facts: Sequence[bytes], now: int) -> Iterator[Gr
         try:
             cause = Cause("", "", "", None, now, now)
             letters = [Absorb(("facts", str(number)), each, cause) for number, each in enumerate(facts)]
-            envelopes = [Envelope("facts", 1, seq, encode_letter(each)) for seq, each in enumerate(letters, 1)]
-            graph.apply([], now, envelopes)
+            graph.apply([], now, [Envelope("facts", 1, 1, encode_letters(letters))])
             yield graph
         finally:
             graph.close()

@@ -32,7 +32,7 @@ from segment_do.identity.shards.letters import (
     Event,
     Link,
     Shorten,
-    decode_letter,
+    decode_letters,
 )
 from segment_do.identity.shards.post import Post
 from segment_do.identity.shards.trees import Trees
@@ -74,17 +74,20 @@ class Shard:
         for record, inside in zip(fresh, insides, strict=True):
             self._route(record, inside)
         for body in self.post.take(self._connection, letters):
-            letter = decode_letter(body)
-            if isinstance(letter, Event):
-                self._route(letter.record, self._resolution.read([letter.record])[0], letter)
-            elif isinstance(letter, Link):
-                self._links.append(letter)
-            elif isinstance(letter, Absorb):
-                self._absorb(letter)
-            elif isinstance(letter, AccountCall):
-                self._account(letter)
-            else:
-                self.trees.shorten(letter.child, letter.root)
+            came = decode_letters(body)
+            events = [letter.record for letter in came if isinstance(letter, Event)]
+            read = iter(self._resolution.read(events))
+            for letter in came:
+                if isinstance(letter, Event):
+                    self._route(letter.record, next(read), letter)
+                elif isinstance(letter, Link):
+                    self._links.append(letter)
+                elif isinstance(letter, Absorb):
+                    self._absorb(letter)
+                elif isinstance(letter, AccountCall):
+                    self._account(letter)
+                else:
+                    self.trees.shorten(letter.child, letter.root)
         return self._here, self._insides
 
     def settle(self) -> None:

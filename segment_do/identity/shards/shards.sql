@@ -33,7 +33,7 @@ CREATE TABLE resident (
 );
 CREATE INDEX resident_of_tree ON resident (tree);
 
--- Letters to other shards that they have not confirmed, and the last letter that came from each.
+-- Letters to other shards that they have not confirmed, those of one step to one shard in a row; and the last that came from each.
 CREATE TABLE letter (
     seq   INTEGER PRIMARY KEY AUTOINCREMENT,
     shard TEXT NOT NULL,
