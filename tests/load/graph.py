@@ -12,8 +12,9 @@ import statistics
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
+from actors.process import freeze_imports
 from segment_do.events.record import Record, encode_pack
 from segment_do.identity import Graph
 from tests.load.figures import Figure
@@ -28,6 +29,21 @@ _WARM: Final = 60
 """Batches that make them so, before anything is measured."""
 _HOUR: Final = 3_600_000_000
 _PRIME: Final = 100_000_007
+
+
+_SORTS: Final = {
+    "known": "event of an active profile",
+    "any": "event of any profile",
+    "returned": "event of any profile, in a new hour",
+    "new": "event that makes one",
+}
+
+
+class Spent(NamedTuple):
+    """Microseconds an event: with the wait for the disk, and this thread's own."""
+
+    wall: float
+    cpu: float
 
 
 class _Sized:
@@ -51,15 +67,15 @@ class _Sized:
         self.build_us = (time.perf_counter() - started) / self.profiles * 1e6
         self._graph.maintain(60.0)
 
-    def apply(self, records: list[Record]) -> float:
-        """Microseconds an event."""
+    def apply(self, records: list[Record]) -> Spent:
+        """One batch."""
         pack = encode_pack(records)
-        started = time.perf_counter()
+        started, started_cpu = time.perf_counter(), time.thread_time()
         applied = self._graph.apply([(pack, len(records))], _NOW)
-        spent = time.perf_counter() - started
+        spent, cpu = time.perf_counter() - started, time.thread_time() - started_cpu
         assert applied.accepted == len(records)
         self._graph.forget(applied.seq or 0)
-        return spent / len(records) * 1e6
+        return Spent(spent / len(records) * 1e6, cpu / len(records) * 1e6)
 
     def known(self, chosen: random.Random) -> list[Record]:
         """Events of profiles that were active lately."""
@@ -126,11 +142,12 @@ def _email(user: int) -> str:
 
 def graph_costs(folder: Path, sizes: tuple[int, ...], rounds: int) -> Iterator[Figure]:
     """Figures of graphs of these sizes (profiles), the first of them the one that the others are compared with."""
+    freeze_imports()  # as an identity's own process does
     graphs = [_Sized(folder / f"graph-{size}", size) for size in sizes]
     try:
-        spent: dict[str, list[list[float]]] = {
-            sort: [[] for _ in graphs] for sort in ("known", "any", "returned", "new", "read", "open")
-        }
+        spent: dict[str, list[list[Spent]]] = {sort: [[] for _ in graphs] for sort in _SORTS}
+        reads: list[list[float]] = [[] for _ in graphs]
+        opens: list[list[float]] = [[] for _ in graphs]
         chosen = random.Random(2)
         for graph in graphs:
             for _ in range(_WARM):
@@ -141,28 +158,42 @@ def graph_costs(folder: Path, sizes: tuple[int, ...], rounds: int) -> Iterator[F
                 spent["any"][place].append(graph.apply(graph.any_known(chosen)))
                 spent["returned"][place].append(graph.apply(graph.returned(chosen)))
                 spent["new"][place].append(graph.apply(graph.new()))
-                spent["read"][place] += [graph.read_ms(chosen) for _ in range(10)]
+                reads[place] += [graph.read_ms(chosen) for _ in range(10)]
         for place, graph in enumerate(graphs):
-            spent["open"][place] += [graph.reopened_ms() for _ in range(5)]
+            opens[place] += [graph.reopened_ms() for _ in range(5)]
         for place, graph in enumerate(graphs):
             name = f"graph of {sizes[place]:,} profiles"
-            for sort, what in (
-                ("known", "event of an active profile"),
-                ("any", "event of any profile"),
-                ("returned", "event of any profile, in a new hour"),
-                ("new", "event that makes one"),
-            ):
-                base = statistics.median(spent[sort][0])
-                limit = base if place else None
-                # A median batch moves nothing into the file; the mean has its share of those that do.
-                mean = statistics.mean(spent[sort][place])
-                detail = {"mean": round(mean, 1), "meanRatio": round(mean / statistics.mean(spent[sort][0]), 2)}
-                yield Figure(f"{name}: {what}", "µs", spent[sort][place], limit=limit, detail=detail)
-            reads = sorted(spent["read"][place])
-            yield Figure(f"{name}: read a profile, p99", "ms", [reads[len(reads) * 99 // 100]])
-            yield Figure(f"{name}: open", "ms", spent["open"][place], at_most=50.0)
+            for sort, what in _SORTS.items():
+                yield _cost(f"{name}: {what}", spent[sort][place], spent[sort][0] if place else None)
+            yield Figure(f"{name}: read a profile, p99", "ms", [sorted(reads[place])[len(reads[place]) * 99 // 100]])
+            yield Figure(f"{name}: open", "ms", opens[place], at_most=50.0)
             if sizes[place]:
                 yield Figure(f"{name}: file a profile", "bytes", [graph.size_bytes() / graph.profiles])
     finally:
         for graph in graphs:
             graph.close()
+
+
+def _cost(name: str, spent: list[Spent], base: list[Spent] | None) -> Figure:
+    """The median batch, which moves nothing from the WAL into the file; the mean has its share of those that do. CPU is of the same
+    batches: what does not depend on how busy the disk, and the machine, are.
+    """
+    detail: dict[str, float] = {}
+    for each, of in {"mean": _mean_wall, "cpu": _median_cpu, "meanCpu": _mean_cpu}.items():
+        detail[each] = round(of(spent), 1)
+        if base is not None:
+            detail[f"{each}Ratio"] = round(of(spent) / of(base), 2)
+    limit = None if base is None else statistics.median(each.wall for each in base)
+    return Figure(name, "µs", [each.wall for each in spent], limit=limit, detail=detail)
+
+
+def _mean_wall(spent: list[Spent]) -> float:
+    return statistics.mean(each.wall for each in spent)
+
+
+def _median_cpu(spent: list[Spent]) -> float:
+    return statistics.median(each.cpu for each in spent)
+
+
+def _mean_cpu(spent: list[Spent]) -> float:
+    return statistics.mean(each.cpu for each in spent)
