@@ -15,6 +15,7 @@ import pytest
 
 from segment_do.events.record import EXTERNAL_ID, Record, decode_pack
 from segment_do.identity import Graph
+from segment_do.identity import profile as profile_module
 from segment_do.identity.rules import Rules
 from tests.segment_do.identity.events import (
     HOUR,
@@ -83,10 +84,32 @@ def arrive(
     return graph, [each for entry in graph.outbox(2**40) for each in decode_pack(entry.pack, entry.count)]
 
 
+@pytest.fixture
+def colliding(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if the hash by which files know an id had three values: nearly every id shares its own with others."""
+    digest = profile_module._digest
+
+    def few(kind: str, value: str) -> int:
+        whole = digest(kind, value)
+        return (whole & (1 << 65) - 1) | (whole >> 65) % 3 << 65
+
+    monkeypatch.setattr(profile_module, "_digest", few)
+
+
 @pytest.mark.parametrize("tight", [False, True])
 def test_profiles_are_a_function_of_the_events(tmp_path: Path, tight: bool) -> None:
     """Same partition, canonical ids and traits as plain sets give; the id map ends at them; every id ever given resolves."""
-    for seed in range(SEEDS // 2):
+    _compare(tmp_path, SEEDS // 2, tight)
+
+
+@pytest.mark.usefixtures("colliding")
+def test_ids_of_one_number_are_told_apart(tmp_path: Path) -> None:
+    """The same where all three of the numbers that ids are found by are shared."""
+    _compare(tmp_path, SEEDS // 10, tight=True)
+
+
+def _compare(tmp_path: Path, seeds: int, tight: bool) -> None:
+    for seed in range(seeds):
         random = Random(f"{seed} {tight}")
         events = some_events(random)
         limits = TIGHT_LIMITS if tight else LIMITS

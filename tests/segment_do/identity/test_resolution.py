@@ -210,3 +210,25 @@ def test_any_order_any_repetition_any_split_gives_the_same_profiles(
     expected = meaning(events, TIGHT_LIMITS if tight else LIMITS)
     assert {ids: shown(graph.profile(*ids)) for ids in expected} == expected
     graph.close()
+
+
+def test_ids_that_no_cache_has_are_read_together(tmp_path: Path) -> None:
+    """A batch of a hundred people, after a restart, asks the file a few times and not a few hundred times, and writes no bond anew."""
+    events = [record(f"m{number}", user=f"u{number}", anonymous=f"a{number}") for number in range(100)]
+    graph = open_graph(tmp_path)
+    apply(graph, *events)
+    graph.close()
+    graph = open_graph(tmp_path)
+    asked: list[str] = []
+    graph._database.connection.set_trace_callback(asked.append)
+    again = [
+        record(f"n{number}", user=f"u{number}", anonymous=f"a{number}", at=NOON + 1)
+        for number in range(110)  # ten of them new
+    ]
+    apply(graph, *again)
+    graph._database.connection.set_trace_callback(None)
+    assert len([each for each in asked if each.startswith("SELECT")]) < 10
+    assert len([each for each in asked if each.startswith("INSERT INTO bond ")]) == 10
+    expected = meaning([*events, *again])
+    assert {ids: shown(graph.profile(*ids)) for ids in expected} == expected
+    graph.close()
