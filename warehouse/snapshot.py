@@ -15,13 +15,17 @@ from pyiceberg.manifest import DataFile, ManifestFile
 from pyiceberg.table import Table
 from pyiceberg.table.snapshots import Snapshot as IcebergSnapshot
 
-from warehouse.schema import OFFSET
+from warehouse.schema import COLUMNS, OFFSET, TableName
 
 __all__ = ["File", "Manifests", "Snapshot", "mark_of"]
 
 _MANIFESTS_MAX = 4_096
 
 _EPOCH = date(1970, 1, 1)
+
+_OFFSET_NUMBERS = {
+    table: column.number for table, columns in COLUMNS.items() for column in columns if column.name == "offset"
+}
 
 
 class File(NamedTuple):
@@ -34,6 +38,16 @@ class File(NamedTuple):
     """Day of ``received_at`` of all its rows, UTC."""
     iceberg: DataFile
     """As the manifest has it; compaction names the files that it replaces by this."""
+
+    def may_hold(self, table: TableName, begin: int, end: int) -> bool:
+        """Whether rows of log offsets ``[begin, end)`` can be in it, by the bounds that its manifest has."""
+        number = _OFFSET_NUMBERS[table]
+        lowest, highest = (self.iceberg.lower_bounds or {}).get(number), (self.iceberg.upper_bounds or {}).get(number)
+        if lowest is None or highest is None:
+            return True
+        return int.from_bytes(lowest, "little", signed=True) < end and begin <= int.from_bytes(
+            highest, "little", signed=True
+        )
 
 
 class Snapshot(NamedTuple):

@@ -22,12 +22,14 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from segment_do.computed import PastPart, PastWanted
 from segment_do.errors import NotReady, StorageFailed
 from segment_do.settings import WarehouseSettings
 from warehouse.catalogue import Catalogue
 from warehouse.columns import Frame, rows_of
 from warehouse.engine import Engine, View
 from warehouse.maintenance import Maintenance, Report
+from warehouse.past_events import past_events_sql, past_part
 from warehouse.schema import TABLES, TableName
 from warehouse.snapshot import Snapshot
 from warehouse.views import literal
@@ -243,6 +245,23 @@ class WarehouseStore:
         """
         self._check_open()
         return await self._engine.run(sql, self._view())
+
+    async def past_events(self, wanted: PastWanted) -> PastPart:
+        """Events of a part of the log, which has to be taken already; opens only the files that can hold them.
+
+        Raises:
+            NotReady: the log is not taken up to ``wanted.end`` yet.
+            QueryRefused, QueryTimedOut, Busy: as :meth:`Engine.run`.
+        """
+        self._check_open()
+        if self.received < wanted.end:
+            raise NotReady("The warehouse has not taken the log so far yet.", retry_after=1)
+        view = self._view()
+        files = [
+            file.path for file in self._snapshots["events"].files if file.may_hold("events", wanted.begin, wanted.end)
+        ]
+        found = await self._engine.run(past_events_sql(wanted), view._replace(files={**view.files, "events": files}))
+        return past_part(wanted, found["rows"], truncated=found["truncated"])
 
     def _view(self) -> View:
         return View(

@@ -22,6 +22,7 @@ from typing import Any, Final, NamedTuple, TypeVar
 import structlog
 
 from actors.identity.courier import Courier, Deliver
+from actors.identity.filling import Filling, Past
 from actors.queue.log import Entry
 from segment_do.errors import Busy, CorruptData, OwnershipLost, SegmentDoError, StorageFailed
 from segment_do.home import write_durably
@@ -52,6 +53,8 @@ _HAND_OVER_BYTES: Final = 2**20
 _SMALL_HAND_OVER_BYTES: Final = 64 * 1024
 _PACE_SECONDS: Final = 0.02  # between small hand-overs: a call costs a millisecond whatever it carries
 _LONGEST_WAIT_SECONDS: Final = 2.0
+_SWEEP_SECONDS: Final = 0.1
+"""One call of :meth:`Activation.maintain` looks at profiles for about so long."""
 
 
 class _Waiting(NamedTuple):
@@ -82,6 +85,7 @@ class Activation:
         monotonic: Callable[[], float],
         rules: Rules,
         deliver: Deliver,
+        past: Past | None = None,
     ) -> None:
         self._folder = folder
         self.identity = identity
@@ -98,6 +102,11 @@ class Activation:
         self._pumping: asyncio.Task[None] | None = None
         self._unpumped = False
         self._handed = 0
+        self._handed_some = asyncio.Condition()
+        self._past = past
+        self._filling: asyncio.Task[None] | None = None
+        self.settled = False
+        """Whether :meth:`maintain` found nothing more to do."""
         self._courier: Courier | None = None
         if graph.shard is not None:
             self._courier = Courier(identity, graph.shard.post, deliver, self._on_thread)
@@ -108,6 +117,7 @@ class Activation:
         self.duplicates = 0
         if graph.outbox_bytes:
             self._pump_soon()
+        self._fill_soon()
 
     @classmethod
     async def wake(
@@ -122,9 +132,12 @@ class Activation:
         rules: Rules = DEFAULT_RULES,
         layout: Layout | None = None,
         deliver: Deliver = nowhere,
+        past: Past | None = None,
     ) -> Activation:
-        """Open the identity's file, and go on with what its outbox still holds. ``rules`` hold unless it has its own. Where the identity
-        is laid out over several graphs, ``layout`` says how, ``identity`` is this graph's name, and ``deliver`` takes letters to the others.
+        """Open the identity's file, and go on with what its outbox still holds, and with what was being filled from the ``past``.
+
+        ``rules`` hold unless it has its own. Where the identity is laid out over several graphs, ``layout`` says how, ``identity`` is this
+        graph's name, and ``deliver`` takes letters to the others.
 
         Raises:
             OwnershipLost: another activation has it.
@@ -142,12 +155,13 @@ class Activation:
         except OSError as error:
             graph.close()  # or its lock would keep everyone out, ourselves included
             raise StorageFailed(f"The disk refused a mark for identity {identity!r}: {error.strerror}.") from error
-        return cls(folder, identity, graph, settings, hand_over, threads, clock, monotonic, rules, deliver)
+        return cls(folder, identity, graph, settings, hand_over, threads, clock, monotonic, rules, deliver, past)
 
     @property
     def idle(self) -> bool:
-        """Nothing waits, nothing is on its way."""
-        quiet = not self._waiting and self._applying is None and self._pumping is None
+        """Nothing waits, nothing is on its way, and no events of before are being counted."""
+        at_work = self._applying or self._pumping or self._filling
+        quiet = not self._waiting and at_work is None
         return quiet and (self._courier is None or self._courier.idle)
 
     async def apply(self, pack: bytes, count: int) -> None:
@@ -198,12 +212,24 @@ class Activation:
                 self._fail(error)
             raise
         if question in CHANGES:
+            self.settled = False
             self._pump_soon()
+            self._fill_soon()
         return told
 
     async def maintain(self) -> None:
         """Bounded housekeeping; the owner calls it now and then."""
-        await self._on_thread(self._graph.maintain)
+        until = self._monotonic() + _SWEEP_SECONDS
+        while self._graph.outbox_bytes <= self._settings.outbox_max_bytes:
+            # In short steps, so that events that came meanwhile have their turn between them.
+            self.settled = await self._on_thread(self._graph.maintain)
+            if self.settled or not self._graph.sweeping or self._monotonic() >= until:
+                break
+        if self._graph.outbox_bytes:
+            self._pump_soon()  # what was told of profiles needs no event to go out
+        if self._filling is not None:
+            self.used_at = self._monotonic()  # others go to sleep before it
+        self._fill_soon()
 
     def status(self) -> dict[str, Any]:
         """For /api/status."""
@@ -220,12 +246,13 @@ class Activation:
         self.closed = True
         if self._courier is not None:
             await self._courier.close()
-        for task in (self._applying, self._pumping):
-            if task is not None:
-                task.cancel()
-        await asyncio.gather(*(task for task in (self._applying, self._pumping) if task), return_exceptions=True)
+        tasks = [task for task in (self._applying, self._pumping, self._filling) if task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         self._fail(OwnershipLost(f"This activation of {self.identity!r} is closing."))
-        finished = not self._graph.outbox_bytes and not self._graph.letter_bytes
+        handed_over = not self._graph.outbox_bytes and not self._graph.letter_bytes
+        finished = handed_over and not self._graph.computations.filling
         await self._on_thread(self._graph.close)
         if finished:
             (self._folder / _MARK).unlink(missing_ok=True)
@@ -318,11 +345,40 @@ class Activation:
         )
         self._handed = rows[-1].seq
         await self._on_thread(partial(self._graph.forget, self._handed))
+        async with self._handed_some:
+            self._handed_some.notify_all()
         return sum(len(row.pack) for row in rows)
+
+    def _fill_soon(self) -> None:
+        if self._past is not None and self._filling is None and not self.closed and self._graph.computations.filling:
+            filling = Filling(self.identity, self._graph, self._past, self._on_thread, self._handed_over, self._clock)
+            self._filling = asyncio.create_task(self._fill(filling))
+
+    async def _fill(self, filling: Filling) -> None:
+        try:
+            await filling.run()
+        except (StorageFailed, OwnershipLost, CorruptData) as error:  # as for events; the next activation goes on
+            log.warning("the past is not counted on", identity=shown_name(self.identity), error=str(error)[:500])
+            self.closed = True
+            self._fail(error)
+        except Exception:
+            log.exception("the past is not counted on; it will be tried again", identity=shown_name(self.identity))
+        finally:
+            self._filling = None
+            self.settled = False  # profiles are to be looked at
+
+    async def _handed_over(self, seq: int) -> None:
+        async with self._handed_some:
+            await self._handed_some.wait_for(lambda: self._handed >= seq or not self._graph.outbox_bytes)
 
     async def _on_thread(self, work: Callable[[], T]) -> T:
         async with self._turn:  # one thread at a time has the file
-            return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+            done = asyncio.get_running_loop().run_in_executor(self._threads, work)
+            try:
+                return await asyncio.shield(done)
+            except asyncio.CancelledError:
+                await asyncio.wait([done])  # who is cancelled must not give the turn away while the thread still works
+                raise
 
 
 def unfinished(root: Path) -> list[str]:

@@ -11,9 +11,11 @@ import structlog
 
 from actors.calls import Actors
 from actors.logs import configure_logs
-from actors.naming import NAMESPACE, QUEUE, identity_actor
+from actors.naming import NAMESPACE, QUEUE, WAREHOUSE, identity_actor
 from actors.process import freeze_imports, give_way
 from actors.queue.actor import make_queue
+from actors.warehouse.actor import make_warehouse
+from segment_do.computed import PastPart, PastWanted
 from segment_do.identity.shards.letters import Envelope
 from segment_do.settings import Settings
 
@@ -25,6 +27,20 @@ __all__ = ["IdentityActor", "make_identity"]
 log = structlog.get_logger(__name__)
 
 
+class _Past:
+    """The events of before, through the queue and the warehouse."""
+
+    def __init__(self, actors: Actors) -> None:
+        self._actors = actors
+
+    async def end(self) -> int:
+        return int(await self._actors.call(QUEUE, "end"))
+
+    async def events(self, wanted: PastWanted) -> PastPart:
+        told = await self._actors.call(WAREHOUSE, "past_events", msgspec.msgpack.encode(wanted))
+        return msgspec.msgpack.decode(told, type=PastPart)
+
+
 @ray.remote(num_cpus=0, max_restarts=-1, max_concurrency=1000)
 class IdentityActor:
     """Named ``identity:tom`` or ``identity-pool:3``. Wakes an identity at its first call, or where one was left unfinished."""
@@ -34,10 +50,13 @@ class IdentityActor:
 
         configure_logs(settings, name)
         give_way()
-        self._actors = Actors(lambda other: make_queue(settings) if other == QUEUE else make_identity(settings, other))
+        makers = {QUEUE: make_queue, WAREHOUSE: make_warehouse}
+        self._actors = Actors(
+            lambda other: makers[other](settings) if other in makers else make_identity(settings, other)
+        )
         self._name = name
         self._name_for = identity_actor(settings.identity)
-        self._household = Household(settings, self._hand_over, deliver=self._deliver)
+        self._household = Household(settings, self._hand_over, deliver=self._deliver, past=_Past(self._actors))
         # A pool's actors stay; a dedicated one leaves with its identity and comes back with the next event.
         self._leaves = settings.identity.placement == "dedicated"
         self._keeping = asyncio.create_task(self._keep_house(lambda unit: self._name_for(unit) == name))

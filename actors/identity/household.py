@@ -15,6 +15,7 @@ import structlog
 
 from actors.identity.activation import Activation, HandOver, unfinished
 from actors.identity.courier import Deliver
+from actors.identity.filling import Past
 from actors.ingress.dispatcher import Batch
 from segment_do.errors import NotFound, NotReady, OwnershipLost, SegmentDoError
 from segment_do.identity import read_rules_file
@@ -41,7 +42,10 @@ class Household:
         hand_over: HandOver,
         clock: Callable[[], float] = time.monotonic,
         deliver: Deliver | None = None,
+        *,
+        past: Past | None = None,
     ) -> None:
+        self._past = past
         self._settings = settings
         self._hand_over = hand_over
         self._deliver = deliver or self.receive
@@ -110,14 +114,14 @@ class Household:
 
     async def keep(self) -> None:
         """Put idle identities to sleep, drop closed ones, do housekeeping. Called about once a second."""
-        now = self._clock()
+        now, idle_seconds = self._clock(), self._settings.identity.idle_seconds
         for identity, activation in list(self._awake.items()):
             if (
                 activation.closed
             ):  # its file failed, or was lost: what it still has to hand over must not wait for an event
                 await self._sleep(identity)
                 await self._try_to_wake(identity)
-            elif activation.idle and now - activation.used_at > self._settings.identity.idle_seconds:
+            elif activation.idle and activation.settled and now - activation.used_at > idle_seconds:
                 log.info("identity goes to sleep", identity=shown_name(identity))
                 await self._sleep(identity)
             else:
@@ -180,6 +184,7 @@ class Household:
             rules=self._rules.of(identity_of(identity)),
             layout=self._layouts[identity_of(identity)] if shard_of(identity) else None,
             deliver=self._deliver,
+            past=self._past,
         )
         self._awake[identity] = activation
         return activation

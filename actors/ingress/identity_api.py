@@ -16,7 +16,7 @@ from fastapi import FastAPI, Query, Response
 from fastapi.params import Depends
 from pydantic import BaseModel, ConfigDict, Field
 
-from segment_do.computed import read_definition
+from segment_do.computed import read_definition, wrong
 from segment_do.errors import InvalidEvent
 from segment_do.events.intake import Caller, Limits, made_intake
 from segment_do.identity.rules import read_rules
@@ -137,11 +137,13 @@ def add_identity_paths(api: FastAPI, platform: IdentityPlatform, guarded: Sequen
     async def computations(identity: str) -> Response:
         return await ask(identity, "computations")
 
+    @api.post(below + "/computations", dependencies=guarded)
+    async def add_computation(identity: str, definition: dict[str, Any]) -> Response:
+        return await ask(identity, "set_computation", **_computation(definition), by=_BY)
+
     @api.put(below + "/computations/{key}", dependencies=guarded)
     async def set_computation(identity: str, key: str, definition: dict[str, Any]) -> Response:
-        given = {**definition, "key": key}
-        read_definition(given)  # told here, whatever becomes of the identity
-        return await ask(identity, "set_computation", definition=given, by=_BY)
+        return await ask(identity, "set_computation", **_computation({**definition, "key": key}), by=_BY)
 
     @api.delete(below + "/computations/{key}", dependencies=guarded)
     async def delete_computation(identity: str, key: str) -> Response:
@@ -161,6 +163,20 @@ def shown_profile(found: dict[str, Any]) -> dict[str, Any]:
         "firstSeen": found["firstSeen"],
         "lastSeen": found["lastSeen"],
     }
+
+
+def _computation(given: dict[str, Any]) -> dict[str, Any]:
+    """What is asked of the identity: the definition, and whether events of before are to be counted.
+
+    Raises:
+        InvalidRequest: told here, whatever becomes of the identity.
+    """
+    backfill = given.get("backfill", False)
+    if not isinstance(backfill, bool):
+        raise wrong("`backfill` has to be true or false")
+    definition = {name: value for name, value in given.items() if name != "backfill"}
+    read_definition(definition)
+    return {"definition": definition, "backfill": backfill}
 
 
 def _pack(event: dict[str, Any], now: int) -> bytes:

@@ -14,6 +14,7 @@ from actors.logs import configure_logs
 from actors.naming import NAMESPACE, QUEUE, WAREHOUSE
 from actors.process import freeze_imports, give_way
 from actors.queue.actor import make_queue
+from segment_do.computed import PastWanted
 from segment_do.profile_api import EventsWanted
 from segment_do.settings import Settings
 
@@ -65,6 +66,11 @@ class WarehouseActor:
     async def profile_events(self, wanted: bytes) -> list[list[Any]]:
         """A page of a profile's events, see ``warehouse.profile_events``."""
         return await self._consumer.profile_events(msgspec.msgpack.decode(wanted, type=EventsWanted))
+
+    async def past_events(self, wanted: bytes) -> bytes:
+        """Events of before a definition, see ``segment_do.computed.past``; question and answer as msgpack."""
+        part = await self._consumer.past_events(msgspec.msgpack.decode(wanted, type=PastWanted))
+        return msgspec.msgpack.encode(part)
 
     async def rejected(self, limit: int) -> list[dict[str, Any]]:
         """Events set aside."""

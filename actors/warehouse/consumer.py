@@ -15,6 +15,7 @@ from typing import Any, Final, Protocol
 import structlog
 
 from actors.queue.frame import Frame
+from segment_do.computed import PastPart, PastWanted
 from segment_do.errors import SegmentDoError
 from segment_do.profile_api import EventsWanted
 from segment_do.settings import WarehouseSettings
@@ -90,6 +91,14 @@ class Consumer:
         """
         rows: list[list[Any]] = (await self.sql(profile_events_sql(wanted)))["rows"]
         return rows
+
+    async def past_events(self, wanted: PastWanted) -> PastPart:
+        """Events of a part of the log, for a definition that is to count them.
+
+        Raises:
+            NotReady, QueryRefused, QueryTimedOut, Busy: see the store.
+        """
+        return await self._store.past_events(wanted)
 
     async def rejected(self, limit: int) -> list[dict[str, Any]]:
         """Events set aside, newest first."""

@@ -16,6 +16,7 @@ from segment_do.computed.definition import (
 from segment_do.computed.expression import Known
 from segment_do.computed.folds import State
 from segment_do.computed.measure import DAY_MICROSECONDS, Measure, read_properties
+from segment_do.computed.past import PastPart, PastWanted
 
 __all__ = [
     "COMPUTED_SOURCE",
@@ -28,6 +29,8 @@ __all__ = [
     "Expression",
     "Known",
     "Measure",
+    "PastPart",
+    "PastWanted",
     "Space",
     "State",
     "Where",

@@ -50,18 +50,23 @@ class Computations:
         with self._database.reading() as connection:
             return read_computations(connection)
 
+    @property
+    def filling(self) -> bool:
+        """Whether one of them is still to count events of before."""
+        return any(each.filling for each in self._resolution.computed.all)
+
     def put(self, definition: Definition, by: str, *, backfill: bool = False) -> None:
         """Add a computed trait or an audience, or put it in the place of the one with its key.
 
         It counts events from now on. With ``backfill`` nothing is told of its values until :meth:`backfill` has counted those of
-        before. Profiles that it concerns at once are looked at by :meth:`.graph.Graph.maintain`.
+        before; an audience that counts no events has nothing to wait for. Profiles that it concerns at once are looked at by :meth:`.graph.Graph.maintain`.
 
         Raises:
             InvalidRequest: it does not go with the others, or there are too many (``invalid_computation``).
         """
         now = self._clock()
         with self._database.transaction() as connection:
-            _put(connection, definition, now, filling=backfill)
+            _put(connection, definition, now, filling=backfill and bool(definition.measures))
             told = msgspec.to_builtins(definition)
             write_audit(connection, now, "computation", definition=told, backfill=backfill, by=by)
         self._resolution.computed.load()
@@ -78,7 +83,19 @@ class Computations:
             write_audit(connection, self._clock(), "computation deleted", key=key, by=by)
         self._resolution.computed.load()
 
-    def backfill(self, key: str, packs: list[tuple[bytes, int]], *, position: int, last: bool = False) -> int:
+    def aim(self, computation_id: str, target: int) -> None:
+        """Say at which position the events of before a computation end: what is at it, or behind it, need not be given.
+
+        Raises:
+            NotFound: there is no such computation any more.
+        """
+        with self._database.transaction() as connection:
+            found = self._found(computation_id)
+            connection.execute("UPDATE computation SET target = ? WHERE number = ?", (target, found.number))
+
+    def backfill(
+        self, computation_id: str, packs: list[tuple[bytes, int]], *, position: int, last: bool = False
+    ) -> int:
         """Count events of before a definition, for it alone; returns how many counted.
 
         Events are given in one order, in any parts; ``position`` grows from part to part and is the caller's own (a log's offset). A
@@ -87,17 +104,15 @@ class Computations:
         :meth:`.graph.Graph.maintain` tells of the values.
 
         Raises:
-            NotFound: there is no such computation.
+            NotFound: there is no such computation any more; one with its key that counts otherwise is another.
             InvalidRequest: it was set without ``backfill`` (``not_filling``).
         """
         computed = self._resolution.computed
-        found = next((each for each in self.all() if each.definition.key == key), None)
-        if found is None:
-            raise NotFound(f"There is no computation {key!r}.")
+        found = self._found(computation_id)
         if position <= found.filled:
             return 0
         if not found.filling:
-            raise InvalidRequest(f"The computation {key!r} is not being filled.", code="not_filling")
+            raise InvalidRequest(f"The computation {found.definition.key!r} is not being filled.", code="not_filling")
         records = decode_packs(packs)
         try:
             with self._database.transaction() as connection:
@@ -110,6 +125,12 @@ class Computations:
             raise
         computed.load()
         return counted
+
+    def _found(self, computation_id: str) -> Computation:
+        found = next((each for each in self.all() if each.computation_id == computation_id), None)
+        if found is None:
+            raise NotFound(f"There is no computation {computation_id!r}.")
+        return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +145,8 @@ class Computation:
     """Events of before are still being counted; until then nothing is told of its values."""
     filled: int
     """The position up to which they are."""
+    target: int | None = None
+    """The position at which they end; None until somebody knows."""
     number: int = 0
     """What the graph's file knows it by."""
 
@@ -137,14 +160,16 @@ class Computation:
 def read_computations(connection: sqlite3.Connection) -> list[Computation]:
     """All there are: traits before the audiences that may read them, each by key."""
     rows = connection.execute(
-        "SELECT number, key, body, since, filling, filled FROM computation WHERE NOT dropped"
+        "SELECT number, key, body, since, filling, filled, target FROM computation WHERE NOT dropped"
     ).fetchall()
     if not rows:
         return []
     space = read_space(connection)
     found = [
-        Computation(computation_id(space, key, number), _decoder.decode(body), since, bool(filling), filled, number)
-        for number, key, body, since, filling, filled in rows
+        Computation(
+            computation_id(space, key, number), _decoder.decode(body), since, bool(filling), filled, target, number
+        )
+        for number, key, body, since, filling, filled, target in rows
     ]
     return sorted(found, key=lambda each: (isinstance(each.definition, Audience), each.definition.key))
 

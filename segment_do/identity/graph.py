@@ -161,6 +161,16 @@ class Graph:
         """Of a shard: letters that other shards have not confirmed, bytes."""
         return 0 if self.shard is None else self.shard.post.size_bytes
 
+    @property
+    def last_seq(self) -> int:
+        """``seq`` of the newest outbox entry ever written; 0 when there is none."""
+        return self._outbox.last
+
+    @property
+    def sweeping(self) -> bool:
+        """Whether :meth:`maintain` has profiles to look at."""
+        return self._resolution.computed.is_due(self._clock())
+
     def apply(self, packs: list[tuple[bytes, int]], now: int, letters: Sequence[Envelope] = ()) -> Applied:
         """Apply packs, each with its count of records, as one transaction. ``now``: microseconds since the epoch.
 

@@ -43,6 +43,11 @@ class Outbox:
         self._staged_bytes = 0
         self._staged_last: int = last
 
+    @property
+    def last(self) -> int:
+        """The newest entry's seq, whether it is still here or not; 0 when there never was one."""
+        return self._last
+
     def write(self, connection: sqlite3.Connection, records: list[bytes]) -> int:
         """Inside a transaction: store encoded records as entries; returns the last one's seq.
 

@@ -163,6 +163,7 @@ def _computations(graph: Graph, _asked: Arguments) -> dict[str, Any]:
                 "definition": msgspec.to_builtins(each.definition),
                 "since": iso(each.since),
                 "filling": each.filling,
+                **({"filled": each.filled + 1, "target": each.target} if each.filling else {}),
             }
             for each in graph.computations.all()
         ]
@@ -170,7 +171,7 @@ def _computations(graph: Graph, _asked: Arguments) -> dict[str, Any]:
 
 
 def _set_computation(graph: Graph, asked: Arguments, _defaults: Rules) -> dict[str, Any]:
-    graph.computations.put(read_definition(asked["definition"]), asked["by"])
+    graph.computations.put(read_definition(asked["definition"]), asked["by"], backfill=asked.get("backfill", False))
     return _computations(graph, {})
 
 

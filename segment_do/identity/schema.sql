@@ -99,7 +99,8 @@ CREATE TABLE member (
 ) WITHOUT ROWID;
 
 -- Computed traits and audiences. `number` is never used twice. `body` is the definition, JSON. `filling`: events of before `since`
--- (microseconds) are still being counted, up to the position `filled`, and nothing is told of values yet. `cursor`: profiles of
+-- (microseconds) are still being counted, up to the position `filled` of `target` (NULL: not known yet), and nothing is told of values
+-- yet. `cursor`: profiles of
 -- nodes up to it have been looked at since the definition changed; NULL: all. `dropped`: replaced or deleted, its states are to go.
 CREATE TABLE computation (
     number  INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -108,6 +109,7 @@ CREATE TABLE computation (
     since   INTEGER NOT NULL,
     filling INTEGER NOT NULL,
     filled  INTEGER NOT NULL DEFAULT -1,
+    target  INTEGER,
     cursor  INTEGER,
     dropped INTEGER NOT NULL DEFAULT 0
 );
@@ -161,5 +163,5 @@ CREATE TABLE seen_run (
     count INTEGER NOT NULL
 );
 
-PRAGMA user_version = 5;
+PRAGMA user_version = 6;
 COMMIT;

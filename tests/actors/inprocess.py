@@ -14,6 +14,7 @@ from typing import Any
 import httpx
 
 from actors.control.model import Source
+from actors.identity.filling import Past
 from actors.identity.household import Household
 from actors.ingress.dispatcher import Batch
 from actors.ingress.keys import KeySet
@@ -60,10 +61,11 @@ class RunningPath:
         self.up = True
         self.sources = list(SOURCES)
         self.platform = platform or NoPlatform()
+        self.past: Past | None = None
 
     async def start(self) -> None:
         self.hub = await Hub.open(self.settings)
-        self.household = Household(self.settings, self.hub.append)
+        self.household = Household(self.settings, self.hub.append, past=self.past)
         self.replica = Replica(
             self.settings,
             self._keys,

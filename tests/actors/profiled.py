@@ -16,6 +16,7 @@ from actors.ingress.identity_api import shown_profile
 from actors.ingress.keys import KeySet
 from actors.queue.frame import Frame
 from actors.warehouse.consumer import Consumer
+from segment_do.computed import PastPart, PastWanted
 from segment_do.errors import InvalidRequest, NotReady
 from segment_do.profile_api import EventsWanted
 from tests.actors.inprocess import NoPlatform, RunningPath
@@ -37,6 +38,21 @@ class Log:
 
     async def advance(self, offset: int) -> None:
         """Nothing is forgotten in a test."""
+
+
+class Warehoused:
+    """The events of before, as the identity's actor asks for them."""
+
+    def __init__(self, running: Profiled) -> None:
+        self._running = running
+
+    async def end(self) -> int:
+        return self._running.hub.end
+
+    async def events(self, wanted: PastWanted) -> PastPart:
+        sent = msgspec.msgpack.decode(msgspec.msgpack.encode(wanted), type=PastWanted)
+        part = await self._running.consumer.past_events(sent)
+        return msgspec.msgpack.decode(msgspec.msgpack.encode(part), type=PastPart)
 
 
 class ProfilePlatform(NoPlatform):
@@ -82,6 +98,7 @@ class Profiled(RunningPath):
 
     def __init__(self, home: Path, **sections: Any) -> None:
         super().__init__(home, ProfilePlatform(self), **sections)
+        self.past = Warehoused(self)
 
     async def start(self) -> None:
         self.store = await ControlStore.open(self.settings.paths.control)

@@ -1,4 +1,4 @@
-"""Computed traits on the running platform: counted as events come, told to the destination that a definition names, found by SQL."""
+"""Computed traits on the running platform: counted as events come, or from the warehouse, and told to the destination that a definition names."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from tests.destinations.receiver import Receiver
-from tests.load.platform import Platform
+from tests.load.platform import Platform, running_platform
 
 pytestmark = pytest.mark.platform
 
@@ -59,3 +59,62 @@ async def test_a_change_reaches_the_named_destination_alone(platform: Platform) 
         assert found["computed"]["orders"]["value"] == 2
         for each in made:
             await asyncio.to_thread(platform.api, "DELETE", f"/api/destinations/{each['id']}")
+
+
+async def test_what_was_before_is_counted_through_kill_9() -> None:
+    """Events first, then a definition: the warehouse dies, and the identity, while they are counted. Each counts once, and is told once."""
+    events, batch = 12_000, 2_000
+    with running_platform() as platform:
+        key = (platform.create_source("late", "late")["writeKey"], "")
+        path = "/api/identities/late/computations"
+
+        async def ask(method: str, where: str, body: Any = None) -> Any:
+            until = time.monotonic() + 60
+            while True:  # what was just killed is away for a moment
+                try:
+                    return await asyncio.to_thread(platform.api, method, where, body)
+                except httpx.HTTPError:
+                    assert time.monotonic() < until
+
+        async with Receiver() as receiver, httpx.AsyncClient(base_url=platform.url, timeout=60.0) as http:
+            await ask(
+                "POST", "/api/destinations", {"type": "webhook", "name": "Late", "settings": {"url": receiver.url}}
+            )
+            for first in range(0, events, batch):
+                told = [
+                    {
+                        "type": "track",
+                        "event": "Paid",
+                        "userId": f"u{n % 3}",
+                        "messageId": f"m{n}",
+                        "properties": {"n": 1},
+                    }
+                    for n in range(first, first + batch)
+                ]
+                assert (
+                    await http.post("/v1/batch", json={"batch": told, "integrations": {"All": False}}, auth=key)
+                ).status_code == 200
+            count = {"sql": "SELECT count(*) FROM events WHERE identity = 'late'"}
+            until = time.monotonic() + 60
+            while (await ask("POST", "/api/sql", count))["rows"] != [[events]]:  # none is on its way any more
+                assert time.monotonic() < until
+            definition = {"class": "trait", "kind": "sum", "event": "Paid", "property": "n", "destinations": ["Late"]}
+            await ask("PUT", f"{path}/paid", {**definition, "backfill": True})
+            assert platform.kill("warehouse")
+            (found,) = (await ask("GET", path))["computations"]
+            assert found["filling"]
+            assert platform.kill("identity")
+            until = time.monotonic() + 90
+            while (await ask("GET", path))["computations"][0]["filling"]:
+                assert time.monotonic() < until
+
+            def paid() -> list[tuple[str, Any]]:
+                bodies = [json.loads(got.body) for got in receiver.got]
+                return sorted((each["userId"], each["traits"]["paid"]) for each in bodies if each["type"] == "identify")
+
+            expected = [(f"u{n}", events // 3) for n in range(3)]
+            await receiver.until(lambda: len(paid()) >= len(expected))
+            assert paid() == expected
+            for user, value in expected:
+                profile = await ask("GET", f"/api/profiles/late/user_id:{user}")
+                assert profile["computed"]["paid"]["value"] == value

@@ -513,7 +513,9 @@ def test_an_audience_finds_whom_it_holds_already(tmp_path: Path) -> None:
 
 
 def backfill(graph: Graph, *records: Record, position: int, last: bool = False) -> int:
-    return graph.computations.backfill("orders", [(encode_pack(records), len(records))], position=position, last=last)
+    [found] = graph.computations.all()
+    pack = (encode_pack(records), len(records))
+    return graph.computations.backfill(found.computation_id, [pack], position=position, last=last)
 
 
 def test_what_was_before_is_counted_once(tmp_path: Path) -> None:
