@@ -23,7 +23,9 @@ import structlog
 
 from actors.identity.courier import Courier, Deliver
 from actors.identity.filling import Filling, Past
+from actors.identity.windows import mark_windows
 from actors.queue.log import Entry
+from segment_do.computed import DAY_MICROSECONDS
 from segment_do.errors import Busy, CorruptData, OwnershipLost, SegmentDoError, StorageFailed
 from segment_do.home import write_durably
 from segment_do.identity import DEFAULT_RULES, Graph, Rules
@@ -107,6 +109,7 @@ class Activation:
         self._filling: asyncio.Task[None] | None = None
         self.settled = False
         """Whether :meth:`maintain` found nothing more to do."""
+        self._marked: int | None = -1
         self._courier: Courier | None = None
         if graph.shard is not None:
             self._courier = Courier(identity, graph.shard.post, deliver, self._on_thread)
@@ -219,7 +222,7 @@ class Activation:
 
     async def maintain(self) -> None:
         """Bounded housekeeping; the owner calls it now and then."""
-        until = self._monotonic() + _SWEEP_SECONDS
+        now, until = self._clock(), self._monotonic() + _SWEEP_SECONDS
         while self._graph.outbox_bytes <= self._settings.outbox_max_bytes:
             # In short steps, so that events that came meanwhile have their turn between them.
             self.settled = await self._on_thread(self._graph.maintain)
@@ -227,6 +230,8 @@ class Activation:
                 break
         if self._graph.outbox_bytes:
             self._pump_soon()  # what was told of profiles needs no event to go out
+        if self.settled:
+            await self._mark_windows(now)
         if self._filling is not None:
             self.used_at = self._monotonic()  # others go to sleep before it
         self._fill_soon()
@@ -253,12 +258,15 @@ class Activation:
         self._fail(OwnershipLost(f"This activation of {self.identity!r} is closing."))
         handed_over = not self._graph.outbox_bytes and not self._graph.letter_bytes
         finished = handed_over and not self._graph.computations.filling
+        if not self.settled:
+            await self._mark_windows(0)  # so that it is woken and gets there
         await self._on_thread(self._graph.close)
         if finished:
             (self._folder / _MARK).unlink(missing_ok=True)
 
     async def _take(self, pack: bytes, count: int, letters: list[Envelope]) -> None:
-        self.used_at = self._monotonic()
+        if count or letters:  # what only wakes is no use
+            self.used_at = self._monotonic()
         waiting = _Waiting(pack, count, letters, asyncio.get_running_loop().create_future())
         self._waiting.append(waiting)
         if self._applying is None:
@@ -348,6 +356,18 @@ class Activation:
         async with self._handed_some:
             self._handed_some.notify_all()
         return sum(len(row.pack) for row in rows)
+
+    async def _mark_windows(self, moved_at: int) -> None:
+        """Tell whoever wakes identities on another day whether this is one to be woken."""
+        wanted = moved_at // DAY_MICROSECONDS if self._graph.computations.windowed else None
+        if wanted == self._marked:
+            return
+        moved = None if wanted is None else moved_at
+        try:
+            await self._on_thread(partial(mark_windows, self._folder, self.identity, moved))
+            self._marked = wanted
+        except OSError as error:
+            log.warning("the mark of windows was not kept", identity=shown_name(self.identity), error=str(error))
 
     def _fill_soon(self) -> None:
         if self._past is not None and self._filling is None and not self.closed and self._graph.computations.filling:

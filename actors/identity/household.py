@@ -43,8 +43,10 @@ class Household:
         clock: Callable[[], float] = time.monotonic,
         deliver: Deliver | None = None,
         *,
+        now: Callable[[], int] = lambda: time.time_ns() // 1000,
         past: Past | None = None,
     ) -> None:
+        self._now = now
         self._past = past
         self._settings = settings
         self._hand_over = hand_over
@@ -139,6 +141,8 @@ class Household:
             await self._sleep(identity)
 
     async def _apply(self, identity: str, pack: bytes, count: int) -> None:
+        if identity not in self._awake and not count:  # it goes to sleep as soon as it has done its work
+            (await self._activation(identity)).used_at -= self._settings.identity.idle_seconds
         await self._with(identity, lambda activation: activation.apply(pack, count))
 
     async def _with(self, identity: str, call: Callable[[Activation], Awaitable[T]]) -> T:
@@ -180,6 +184,7 @@ class Household:
             self._settings.identity,
             self._hand_over,
             self._threads,
+            self._now,
             monotonic=self._clock,
             rules=self._rules.of(identity_of(identity)),
             layout=self._layouts[identity_of(identity)] if shard_of(identity) else None,

@@ -11,7 +11,6 @@ from typing import Any, Final
 
 import structlog
 
-from actors.identity.activation import unfinished
 from actors.ingress.api import Platform, control_api
 from actors.ingress.bearer import Bearers
 from actors.ingress.bulk.endpoint import BulkEndpoint
@@ -31,8 +30,9 @@ from actors.ingress.port import open_socket
 from actors.ingress.profile_app import ProfileApp
 from actors.ingress.token import TokenEndpoint
 from actors.ingress.tracking_app import TrackingApp
+from actors.ingress.waking import Waking
 from actors.ingress.webhooks import WebhookApp
-from segment_do.errors import NotReady, SegmentDoError
+from segment_do.errors import NotReady
 from segment_do.home import sync_directory
 from segment_do.identity.shards import splitter
 from segment_do.settings import Settings
@@ -42,7 +42,6 @@ __all__ = ["Replica"]
 log = structlog.get_logger(__name__)
 
 _DRAIN_SECONDS: Final = 10.0
-_WAKING_AT_ONCE: Final = 4
 _ADOPTED_AHEAD_BYTES: Final = 64 * 2**20
 
 
@@ -100,7 +99,7 @@ class Replica:
         self._tasks += [
             asyncio.create_task(self.keys.follow(), name="follow keys"),
             asyncio.create_task(self._adopt_for_ever(), name="adopt journals"),
-            asyncio.create_task(self._wake_unfinished(), name="wake identities"),
+            asyncio.create_task(Waking(self._settings, self._wake).run(), name="wake identities"),
         ]
         self._ingesting = asyncio.create_task(self.ingest.run(), name="store syncs")
 
@@ -175,19 +174,8 @@ class Replica:
     def _dispatch(self, run: Run) -> None:
         self.dispatcher.offer(run, self.journal.confirm)
 
-    async def _wake_unfinished(self) -> None:
-        """After a crash of everything: identities that still have events to hand over are woken, a few at a time."""
-        waiting = asyncio.Semaphore(_WAKING_AT_ONCE)
-
-        async def wake(identity: str) -> None:
-            async with waiting:
-                try:
-                    await self._apply(self._name_for(identity), [(identity, 0, b"")])
-                except SegmentDoError as error:  # whoever holds it goes on with it
-                    log.warning("identity does not wake", identity=identity, error=str(error))
-
-        identities = await asyncio.to_thread(unfinished, self._settings.paths.root / "identities")
-        await asyncio.gather(*(wake(identity) for identity in identities))
+    async def _wake(self, identity: str) -> None:
+        await self._apply(self._name_for(identity), [(identity, 0, b"")])
 
     async def _adopt_for_ever(self) -> None:
         while True:

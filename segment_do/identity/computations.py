@@ -55,6 +55,12 @@ class Computations:
         """Whether one of them is still to count events of before."""
         return any(each.filling for each in self._resolution.computed.all)
 
+    @property
+    def windowed(self) -> bool:
+        """Whether values change with the day."""
+        measures = (measure for each in self._resolution.computed.all for measure in each.definition.measures)
+        return any(measure.window_days is not None for measure in measures)
+
     def put(self, definition: Definition, by: str, *, backfill: bool = False) -> None:
         """Add a computed trait or an audience, or put it in the place of the one with its key.
 
