@@ -55,7 +55,7 @@ _HAND_OVER_BYTES: Final = 2**20
 _SMALL_HAND_OVER_BYTES: Final = 64 * 1024
 _PACE_SECONDS: Final = 0.02  # between small hand-overs: a call costs a millisecond whatever it carries
 _LONGEST_WAIT_SECONDS: Final = 2.0
-_SWEEP_SECONDS: Final = 0.1
+_SWEEP_SECONDS: Final = 0.3
 """One call of :meth:`Activation.maintain` looks at profiles for about so long."""
 
 

@@ -60,23 +60,21 @@ def _profile(graph: Graph, asked: Arguments) -> dict[str, Any]:
         "firstSeen": iso(found.first_seen),
         "lastSeen": iso(found.last_seen),
         "collection": _collection(found.external_ids),
-        "computed": {
-            key: {"value": each.value, "class": each.trait_class, "updatedAt": iso(each.updated_at)}
-            for key, each in found.computed.items()
-        },
+        "computed": _computed(found),
     }
 
 
 def _traits(graph: Graph, asked: Arguments) -> dict[str, Any]:
     named = named_profile(asked["id"])
     found = graph.traits(named)
-    ids = _found(graph.find(named)).external_ids
+    profile = _found(graph.find(named))
     return {
-        "collection": _collection(ids),
+        "collection": _collection(profile.external_ids),
         "traits": [
             {"name": name, "value": each.value, "sourceId": each.source, "updatedAt": iso(each.timestamp)}
             for name, each in (found or {}).items()
         ],
+        "computed": _computed(profile),
     }
 
 
@@ -246,6 +244,13 @@ def _ids(ids: Iterable[ExternalId]) -> list[dict[str, Any]]:
         }
         for each in ids
     ]
+
+
+def _computed(profile: Profile) -> dict[str, Any]:
+    return {
+        key: {"value": each.value, "class": each.trait_class, "updatedAt": iso(each.updated_at)}
+        for key, each in profile.computed.items()
+    }
 
 
 def _collection(ids: Iterable[ExternalId]) -> str:

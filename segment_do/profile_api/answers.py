@@ -10,6 +10,7 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
+from segment_do.computed import COMPUTED_SOURCE
 from segment_do.events.timestamps import iso
 from segment_do.profile_api.call import Call, invalid
 from segment_do.profile_api.events import COLUMNS, next_after
@@ -37,12 +38,19 @@ _MOST_LINKS: Final = 20
 def traits_answer(call: Call, told: Part) -> Part:
     """``{"traits": {…}, "cursor"}``; with ``verbose`` each trait is ``{value, source_id, updated_at}``.
 
-    Traits here come from events alone, so none is an audience's or computed: with ``class`` there are none.
+    Those of events, and computed ones and audiences that the profile has; with ``class`` only those. Where an event has set a trait of a
+    computed one's name, the computed one is told.
 
     Raises:
         InvalidRequest: the page is none of ours.
     """
-    traits = [] if call.of_class else told["traits"]
+    computed = {
+        key: {"name": key, "value": each["value"], "sourceId": COMPUTED_SOURCE, "updatedAt": each["updatedAt"]}
+        for key, each in told["computed"].items()
+        if call.of_class in (None, each["class"])
+    }
+    of_events = {} if call.of_class else {each["name"]: each for each in told["traits"]}
+    traits = [each for _name, each in sorted({**of_events, **computed}.items())]
     if call.include:
         traits = [each for each in traits if each["name"] in call.include]
     page, following = _page(call, traits, lambda each: str(each["name"]))

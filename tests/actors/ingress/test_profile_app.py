@@ -98,6 +98,33 @@ async def test_traits(space: Space) -> None:
     assert list((await space.get("traits"))["traits"]) == ["big", "email", "huge", "n", "none", "plan"]
 
 
+async def test_computed_traits_and_audiences(space: Space) -> None:
+    """Among the traits, and by their class alone; verbose says when each changed; one that an event set, too, is the computed one."""
+    await space.send(event("m1", "identify", traits={"orders": "many", "plan": "pro", "zip": "1"}))
+    members = {"computed": "orders", "is": ">=", "value": 2}
+    for key, definition in (
+        ("orders", {"class": "trait", "kind": "event_count", "event": "Tested"}),
+        ("buyers", {"class": "audience", "members": members}),
+        ("others", {"class": "audience", "members": {"event": "Other"}}),
+    ):
+        await space.told("PUT", f"/api/identities/tom/computations/{key}", definition)
+    await space.send(event("m2"), event("m3"))
+    assert (await space.get("traits"))["traits"] == {"buyers": True, "orders": 2, "plan": "pro", "zip": "1"}
+    assert list((await space.get("traits"))["traits"]) == ["buyers", "orders", "plan", "zip"]
+    assert (await space.get("traits", **{"class": "audience"}))["traits"] == {"buyers": True}
+    assert (await space.get("traits", **{"class": "computed_trait"}))["traits"] == {"orders": 2}
+    assert (await space.get("traits", **{"class": "computed_trait", "include": "plan"}))["traits"] == {}
+    verbose = (await space.get("traits", verbose="true", include="orders"))["traits"]["orders"]
+    assert (verbose["value"], verbose["source_id"], set(verbose)) == (
+        2,
+        "computed",
+        {"value", "source_id", "updated_at"},
+    )
+    page = await space.get("traits", limit=1)
+    assert (page["traits"], page["cursor"]["has_more"]) == ({"buyers": True}, True)
+    assert (await space.get("traits", limit=1, next=page["cursor"]["next"]))["traits"] == {"orders": 2}
+
+
 async def test_traits_are_paged(space: Space) -> None:
     """Ten by default, at most two hundred; ``next`` leads through all of them, each once."""
     await space.send(event("m1", "identify", traits={f"t{number:03}": number for number in range(205)}))
