@@ -180,6 +180,10 @@ class IdentitySettings(_Section):
         None,
         description="YAML or JSON file with the rules by which ids are joined: one set, or `default` and `identities` by name; empty = Segment's own rules.",
     )
+    computations_file: Path | None = Field(
+        None,
+        description="YAML or JSON file with computed traits and audiences: one list, or `default` and `identities` by name; taken up when an identity wakes.",
+    )
 
 
 class ProfileSettings(_Section):
@@ -332,4 +336,8 @@ def load_settings(**given: Any) -> Settings:
         )  # here: few programs that read settings need the graph
 
         read_rules_file(settings.identity.rules_file)
+    if settings.identity.computations_file is not None:
+        from segment_do.identity.computations_file import read_computations_file
+
+        read_computations_file(settings.identity.computations_file)
     return settings

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -29,6 +29,7 @@ from segment_do.computed import DAY_MICROSECONDS
 from segment_do.errors import Busy, CorruptData, OwnershipLost, SegmentDoError, StorageFailed
 from segment_do.home import write_durably
 from segment_do.identity import DEFAULT_RULES, Graph, Rules
+from segment_do.identity.computations import Declared
 from segment_do.identity.questions import CHANGES, answer
 from segment_do.identity.shards import Layout
 from segment_do.identity.shards.letters import Envelope
@@ -136,11 +137,12 @@ class Activation:
         layout: Layout | None = None,
         deliver: Deliver = nowhere,
         past: Past | None = None,
+        declared: Sequence[Declared] = (),
     ) -> Activation:
         """Open the identity's file, and go on with what its outbox still holds, and with what was being filled from the ``past``.
 
-        ``rules`` hold unless it has its own. Where the identity is laid out over several graphs, ``layout`` says how, ``identity`` is this
-        graph's name, and ``deliver`` takes letters to the others.
+        ``rules`` hold unless it has its own. ``declared`` are the settings' computed traits and audiences. Where the identity is laid out over
+        several graphs, ``layout`` says how, ``identity`` is this graph's name, and ``deliver`` takes letters to the others.
 
         Raises:
             OwnershipLost: another activation has it.
@@ -153,11 +155,18 @@ class Activation:
             ),
         )
         try:
+            for refused in await asyncio.get_running_loop().run_in_executor(
+                threads, graph.computations.declare, declared
+            ):
+                log.warning("the settings are not followed", identity=shown_name(identity), reason=refused)
             if not (folder / _MARK).exists():
                 write_durably(folder / _MARK, identity.encode("utf-8", "surrogatepass"))
         except OSError as error:
             graph.close()  # or its lock would keep everyone out, ourselves included
             raise StorageFailed(f"The disk refused a mark for identity {identity!r}: {error.strerror}.") from error
+        except SegmentDoError:
+            graph.close()
+            raise
         return cls(folder, identity, graph, settings, hand_over, threads, clock, monotonic, rules, deliver, past)
 
     @property

@@ -19,6 +19,7 @@ from actors.identity.filling import Past
 from actors.ingress.dispatcher import Batch
 from segment_do.errors import NotFound, NotReady, OwnershipLost, SegmentDoError
 from segment_do.identity import read_rules_file
+from segment_do.identity.computations_file import read_computations_file
 from segment_do.identity.shards import layouts
 from segment_do.identity.shards.letters import Envelope
 from segment_do.settings import Settings
@@ -60,6 +61,7 @@ class Household:
         self._begun_at = clock()
         self._rules = read_rules_file(settings.identity.rules_file)
         self._layouts = layouts(settings.identity)
+        self._declared = read_computations_file(settings.identity.computations_file)
 
     @property
     def empty(self) -> bool:
@@ -190,6 +192,7 @@ class Household:
             layout=self._layouts[identity_of(identity)] if shard_of(identity) else None,
             deliver=self._deliver,
             past=self._past,
+            declared=self._declared.of(identity_of(identity)),
         )
         self._awake[identity] = activation
         return activation

@@ -88,11 +88,12 @@ def _print(found: list[dict[str, Any]], as_json: bool) -> None:
                 each["definition"]["class"],
                 each["definition"].get("kind", ""),
                 each["since"],
+                "settings" if each["declared"] else "",
                 _progress(each),
             ]
             for each in found
         ]
-        print_table(["key", "class", "kind", "since", "events of before"], rows)
+        print_table(["key", "class", "kind", "since", "declared in", "events of before"], rows)
     else:
         note("There are none yet. `segment-do profile computations set IDENTITY FILE` adds one.")
 

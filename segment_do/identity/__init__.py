@@ -9,7 +9,7 @@ from segment_do.identity.outbox import OutboxEntry
 from segment_do.identity.profile import ComputedValue, ExternalId, Profile, profile_id
 from segment_do.identity.revisions import Proposal
 from segment_do.identity.rules import DEFAULT_RULES, IdType, Rules, read_rules
-from segment_do.identity.rules_file import RulesFile, read_rules_file
+from segment_do.identity.rules_file import read_rules_file
 
 __all__ = [
     "DEFAULT_RULES",
@@ -26,7 +26,6 @@ __all__ = [
     "Profile",
     "Proposal",
     "Rules",
-    "RulesFile",
     "Step",
     "Trait",
     "profile_id",

@@ -7,8 +7,9 @@ bounded steps, later. One that only has another name, destinations or output goe
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -23,7 +24,7 @@ from segment_do.computed import (
     computation_id,
     wrong,
 )
-from segment_do.errors import InvalidRequest, NotFound
+from segment_do.errors import Conflict, InvalidRequest, NotFound
 from segment_do.identity.audit import write_audit
 from segment_do.identity.database import Database
 from segment_do.identity.packs import decode_packs
@@ -32,7 +33,7 @@ from segment_do.units import identity_of
 if TYPE_CHECKING:
     from segment_do.identity.resolution import Resolution
 
-__all__ = ["Computation", "Computations", "read_computations", "read_space"]
+__all__ = ["Computation", "Computations", "Declared", "read_computations", "read_space"]
 
 _decoder: Final = msgspec.json.Decoder(Definition)
 
@@ -69,9 +70,11 @@ class Computations:
 
         Raises:
             InvalidRequest: it does not go with the others, or there are too many (``invalid_computation``).
+            Conflict: there is one of its key that the settings declare.
         """
         now = self._clock()
         with self._database.transaction() as connection:
+            _check_undeclared(connection, definition.key)
             _put(connection, definition, now, filling=backfill and bool(definition.measures))
             told = msgspec.to_builtins(definition)
             write_audit(connection, now, "computation", definition=told, backfill=backfill, by=by)
@@ -83,11 +86,50 @@ class Computations:
         Raises:
             NotFound: there is none of this key.
             InvalidRequest: an audience reads it (``computation_in_use``).
+            Conflict: the settings declare it.
         """
         with self._database.transaction() as connection:
+            _check_undeclared(connection, key)
             _drop(connection, key)
             write_audit(connection, self._clock(), "computation deleted", key=key, by=by)
         self._resolution.computed.load()
+
+    def declare(self, wanted: Sequence[Declared]) -> list[str]:
+        """Have what the settings declare, and nothing more that they declared before; returns what could not be done, in sentences.
+
+        What was set by hand stays, and keeps its key. One that is here already stays as it is, also where it is to count events of before.
+        """
+        held = {each.definition.key: each for each in self.all()}
+        told = [
+            f"The computation {each.definition.key!r} of the settings is not used: one of this key was set by hand; delete it first."
+            for each in wanted
+            if each.definition.key in held and not held[each.definition.key].declared
+        ]
+        wanted = [each for each in wanted if each.definition.key not in held or held[each.definition.key].declared]
+        keys = {each.definition.key for each in wanted}
+        gone = [key for key, each in held.items() if each.declared and key not in keys]
+        new = [
+            each
+            for each in wanted
+            if each.definition.key not in held or held[each.definition.key].definition != each.definition
+        ]
+        if not gone and not new:
+            return told
+        now = self._clock()
+        with self._database.transaction() as connection:
+            changes: list[Callable[[], None]] = [
+                # Audiences first, then what they may read; afterwards the other way round.
+                *(partial(_undeclare, connection, key, now) for key in reversed(gone)),
+                *(
+                    partial(_declare, connection, each, held.get(each.definition.key), now)
+                    for each in sorted(new, key=lambda each: isinstance(each.definition, Audience))
+                ),
+            ]
+            # What does not go now may go when the rest is done: a trait that an audience read before, say.
+            changes = [each for each in changes if _refused(each)]
+            told += [refused for each in changes if (refused := _refused(each))]
+        self._resolution.computed.load()
+        return told
 
     def aim(self, computation_id: str, target: int) -> None:
         """Say at which position the events of before a computation end: what is at it, or behind it, need not be given.
@@ -140,6 +182,14 @@ class Computations:
 
 
 @dataclass(frozen=True, slots=True)
+class Declared:
+    """A definition in the settings, and whether it is to count events of before where it is new."""
+
+    definition: Definition
+    backfill: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Computation:
     """A definition and how far it is."""
 
@@ -153,6 +203,8 @@ class Computation:
     """The position up to which they are."""
     target: int | None = None
     """The position at which they end; None until somebody knows."""
+    declared: bool = False
+    """It is from the settings."""
     number: int = 0
     """What the graph's file knows it by."""
 
@@ -166,16 +218,23 @@ class Computation:
 def read_computations(connection: sqlite3.Connection) -> list[Computation]:
     """All there are: traits before the audiences that may read them, each by key."""
     rows = connection.execute(
-        "SELECT number, key, body, since, filling, filled, target FROM computation WHERE NOT dropped"
+        "SELECT number, key, body, since, filling, filled, target, declared FROM computation WHERE NOT dropped"
     ).fetchall()
     if not rows:
         return []
     space = read_space(connection)
     found = [
         Computation(
-            computation_id(space, key, number), _decoder.decode(body), since, bool(filling), filled, target, number
+            computation_id(space, key, number),
+            _decoder.decode(body),
+            since,
+            bool(filling),
+            filled,
+            target,
+            bool(declared),
+            number,
         )
-        for number, key, body, since, filling, filled, target in rows
+        for number, key, body, since, filling, filled, target, declared in rows
     ]
     return sorted(found, key=lambda each: (isinstance(each.definition, Audience), each.definition.key))
 
@@ -186,7 +245,9 @@ def read_space(connection: sqlite3.Connection) -> Space:
     return Space(identity_of(name.decode("utf-8", "replace")))
 
 
-def _put(connection: sqlite3.Connection, definition: Definition, now: int, *, filling: bool) -> None:
+def _put(
+    connection: sqlite3.Connection, definition: Definition, now: int, *, filling: bool, declared: bool = False
+) -> None:
     """Inside a transaction: add a definition, or put it in the place of the one with its key.
 
     Raises:
@@ -213,8 +274,8 @@ def _put(connection: sqlite3.Connection, definition: Definition, now: int, *, fi
                 connection.execute("UPDATE computation SET cursor = 0 WHERE number = ?", (other.number,))
     cursor = 0 if Computation("", definition, 0, False, 0).reads_profiles and not filling else None
     connection.execute(
-        "INSERT INTO computation (key, body, since, filling, cursor) VALUES (?, ?, ?, ?, ?)",
-        (definition.key, body, now, filling, cursor),
+        "INSERT INTO computation (key, body, since, filling, cursor, declared) VALUES (?, ?, ?, ?, ?, ?)",
+        (definition.key, body, now, filling, cursor, declared),
     )
 
 
@@ -236,6 +297,37 @@ def _drop(connection: sqlite3.Connection, key: str) -> None:
     changed = connection.execute("UPDATE computation SET dropped = 1 WHERE key = ? AND NOT dropped", (key,))
     if not changed.rowcount:
         raise NotFound(f"There is no computation {key!r}.")
+
+
+def _declare(connection: sqlite3.Connection, wanted: Declared, held: Computation | None, now: int) -> None:
+    definition = wanted.definition
+    filling = wanted.backfill and (held is None or _counted(held.definition) != _counted(definition))
+    _put(connection, definition, now, filling=filling and bool(definition.measures), declared=True)
+    told = msgspec.to_builtins(definition)
+    write_audit(connection, now, "computation", definition=told, backfill=filling, by="settings")
+
+
+def _undeclare(connection: sqlite3.Connection, key: str, now: int) -> None:
+    _drop(connection, key)
+    write_audit(connection, now, "computation deleted", key=key, by="settings")
+
+
+def _refused(change: Callable[[], None]) -> str | None:
+    """Make a change, which checks before it writes; why it cannot be made."""
+    try:
+        change()
+    except InvalidRequest as error:
+        return error.message
+    return None
+
+
+def _check_undeclared(connection: sqlite3.Connection, key: str) -> None:
+    row = connection.execute("SELECT declared FROM computation WHERE key = ? AND NOT dropped", (key,)).fetchone()
+    if row is not None and row[0]:
+        raise Conflict(
+            f"The settings declare the computation {key!r}.",
+            hint="Change it in the file that identity.computations_file names; it holds after a restart.",
+        )
 
 
 def _end_filling(connection: sqlite3.Connection, computation: Computation) -> None:

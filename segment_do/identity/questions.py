@@ -160,6 +160,7 @@ def _computations(graph: Graph, _asked: Arguments) -> dict[str, Any]:
                 "id": each.computation_id,
                 "definition": msgspec.to_builtins(each.definition),
                 "since": iso(each.since),
+                "declared": each.declared,
                 "filling": each.filling,
                 **({"filled": each.filled + 1, "target": each.target} if each.filling else {}),
             }

@@ -100,8 +100,8 @@ CREATE TABLE member (
 
 -- Computed traits and audiences. `number` is never used twice. `body` is the definition, JSON. `filling`: events of before `since`
 -- (microseconds) are still being counted, up to the position `filled` of `target` (NULL: not known yet), and nothing is told of values
--- yet. `cursor`: profiles of
--- nodes up to it have been looked at since the definition changed; NULL: all. `dropped`: replaced or deleted, its states are to go.
+-- yet. `cursor`: profiles of nodes up to it have been looked at since the definition changed; NULL: all. `declared`: it is from the
+-- settings. `dropped`: replaced or deleted, its states are to go.
 CREATE TABLE computation (
     number  INTEGER PRIMARY KEY AUTOINCREMENT,
     key     TEXT NOT NULL,
@@ -111,6 +111,7 @@ CREATE TABLE computation (
     filled  INTEGER NOT NULL DEFAULT -1,
     target  INTEGER,
     cursor  INTEGER,
+    declared INTEGER NOT NULL DEFAULT 0,
     dropped INTEGER NOT NULL DEFAULT 0
 );
 CREATE UNIQUE INDEX computation_of_key ON computation (key) WHERE NOT dropped;

@@ -16,6 +16,7 @@ from actors.identity.household import Household
 from segment_do.computed import COMPUTED_SOURCE, PastPart, PastWanted
 from segment_do.errors import NotFound, NotReady, QueryRefused
 from segment_do.events.record import Record
+from segment_do.settings import IdentitySettings, Settings
 from tests.actors.profiled import Profiled
 
 NOW = datetime.now(UTC).replace(microsecond=0)
@@ -212,7 +213,7 @@ async def test_it_goes_on_where_it_was(tom: Profiled, monkeypatch: pytest.Monkey
 
     await until(half, tom)
     assert (await computation(tom)) | {"id": "", "since": "", "definition": {}} == {
-        "id": "", "since": "", "definition": {}, "filling": True, "filled": 8, "target": target,
+        "id": "", "since": "", "definition": {}, "declared": False, "filling": True, "filled": 8, "target": target,
     }  # fmt: skip
     assert (await tom.told("GET", "/api/profiles/tom/user_id:ann"))["computed"] == {}
     assert not tom.household._awake["tom"].idle
@@ -287,6 +288,24 @@ async def test_another_definition_in_the_middle_begins_anew(tom: Profiled, monke
         held.parts.release()
     await until(lambda: settled(tom), tom)
     assert (await tom.told("GET", "/api/profiles/tom/user_id:ann"))["computed"] == {}
+
+
+async def test_the_settings_may_ask_for_it(tom: Profiled, tmp_path: Path) -> None:
+    """A definition in the file counts what was before its identity first woke with it, and cannot be changed over the API."""
+    await tom.send(event(1, userId="ann"), event(2, userId="ann"))
+    await tom.household.close()
+    file = tmp_path / "computations.yaml"
+    file.write_text(json.dumps({"identities": {"tom": [{**COUNT, "key": "orders", "backfill": True}]}}))
+    settings = Settings(home=tom.settings.home, identity=IdentitySettings(computations_file=file))
+    tom.household = Household(settings, tom.hub.append, past=tom.past)
+    assert (await computation(tom))["declared"]
+    await until(lambda: settled(tom), tom)
+    assert (await tom.told("GET", "/api/profiles/tom/user_id:ann"))["computed"]["orders"]["value"] == 2
+    for method, body in (("PUT", COUNT), ("DELETE", None)):
+        answer = await tom.admin(method, "/api/identities/tom/computations/orders", body)
+        assert (answer.status_code, answer.json()["code"]) == (409, "conflict")
+    await tom.send(event(3, userId="ann"))
+    assert (await tom.told("GET", "/api/profiles/tom/user_id:ann"))["computed"]["orders"]["value"] == 3
 
 
 async def test_it_can_be_posted_and_is_checked(tom: Profiled) -> None:
