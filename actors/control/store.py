@@ -21,6 +21,7 @@ from actors.control.oauth import OAuthApps, Statement
 from actors.control.profile_tokens import SCHEMA as PROFILE_TOKENS_SCHEMA
 from actors.control.profile_tokens import ProfileTokens
 from destinations.base import DestinationConfig
+from segment_do.computed import COMPUTED_SOURCE
 from segment_do.errors import Conflict, InvalidRequest, NotFound
 from segment_do.oauth import App
 from segment_do.profile_api import ProfileToken
@@ -227,12 +228,12 @@ class ControlStore:
     async def add_destination(
         self, kind: str, source_id: str | None, name: str | None, settings: dict[str, Any]
     ) -> DestinationConfig:
-        """A new destination; its settings were checked by the registry.
+        """A new destination; its settings were checked by the registry. The source may be what computed traits and audiences come from.
 
         Raises:
             NotFound: the source it is for does not exist.
         """
-        if source_id is not None:
+        if source_id is not None and source_id != COMPUTED_SOURCE:
             await self.source(source_id)
         added = DestinationConfig(
             id=f"dst_{secrets.token_hex(8)}",

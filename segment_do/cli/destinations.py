@@ -20,6 +20,7 @@ app = typer.Typer(no_args_is_help=True, help="Where events are delivered, and wh
 _DestinationId = Annotated[
     str, typer.Argument(metavar="ID", help="Id of the destination, as `destinations list` shows it.")
 ]
+_COMPUTED: Final = "computed"  # segment_do.computed.COMPUTED_SOURCE, without loading what it needs
 _JSON_FIELDS: Final = ("boolean", "integer", "mapping")
 """Field types whose values are JSON; those of the others are text, whatever they look like."""
 
@@ -32,7 +33,12 @@ def add(
         typer.Option("--set", metavar="KEY=VALUE", help="A setting; headers.X-Token=abc adds an entry to a mapping."),
     ] = None,
     source: Annotated[
-        str | None, typer.Option("--source", metavar="ID|NAME", help="Deliver this source's events; default: all.")
+        str | None,
+        typer.Option(
+            "--source",
+            metavar="ID|NAME",
+            help="Deliver this source's events; default: all. `computed`: what computed traits and audiences tell.",
+        ),
     ] = None,
     name: Annotated[str | None, typer.Option("--name", help="Name to show; default: the type's.")] = None,
     as_json: JsonOption = False,
@@ -42,7 +48,7 @@ def add(
     with connect(home) as platform:
         told: dict[str, Any] = {"type": type_, "settings": parse_settings(settings or [], _fields(platform, type_))}
         if source is not None:
-            told["sourceId"] = platform.source(source)["id"]
+            told["sourceId"] = source if source == _COMPUTED else platform.source(source)["id"]
         if name is not None:
             told["name"] = name
         added = platform.post("/api/destinations", told)

@@ -22,8 +22,8 @@ async def test_a_change_reaches_the_named_destination_alone(platform: Platform) 
     key = (source["writeKey"], "")
     async with Receiver() as named, Receiver() as other, httpx.AsyncClient(base_url=platform.url, timeout=30.0) as http:
         made: list[dict[str, Any]] = []
-        for name, receiver in (("Counted", named), ("Other", other)):
-            told = {"type": "webhook", "name": name, "settings": {"url": receiver.url}}
+        for name, receiver, source_id in (("Counted", named, "computed"), ("Other", other, None)):
+            told = {"type": "webhook", "name": name, "sourceId": source_id, "settings": {"url": receiver.url}}
             made.append(await asyncio.to_thread(platform.api, "POST", "/api/destinations", told))
 
         async def order(number: int) -> None:
@@ -55,6 +55,7 @@ async def test_a_change_reaches_the_named_destination_alone(platform: Platform) 
         await named.until(lambda: computed(named) == [1, 2])
         await other.until(lambda: sum(b"order-" in got.body for got in other.got) >= 3)
         assert computed(other) == []
+        assert len(named.got) == 2
         found = await asyncio.to_thread(platform.api, "GET", "/api/profiles/counted/user_id:ada")
         assert found["computed"]["orders"]["value"] == 2
         for each in made:

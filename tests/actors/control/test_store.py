@@ -81,7 +81,10 @@ async def test_destinations_come_and_go(store: ControlStore) -> None:
     added = await store.add_destination("webhook", None, "My hook", {"url": "http://x", "secret": "s"})
     assert await store.destinations() == [added]
     assert "secret" not in repr(added) or "s'" not in repr(added)
-    await store.delete_destination(added.id)
+    computed = await store.add_destination("webhook", "computed", None, {"url": "http://x"})
+    assert [each.source_id for each in await store.destinations()] == [None, "computed"]
+    for each in (added, computed):
+        await store.delete_destination(each.id)
     assert await store.destinations() == []
     with pytest.raises(NotFound):
         await store.delete_destination(added.id)

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from segment_do.cli.destinations import parse_settings
+from segment_do.computed import COMPUTED_SOURCE
 from segment_do.errors import InvalidRequest
 from tests.segment_do.cli.api import WEBHOOK, Api
 from tests.segment_do.cli.conftest import run
@@ -67,6 +68,9 @@ def test_add(api: Api) -> None:
     ran = run("destinations", "add", "webhook", *settings, "--source", "Web", "--name", "Hook", "--json")
     (row,) = ran.rows
     assert (row["id"], row["sourceId"], row["name"]) == ("dst_1", "src_1", "Hook")
+    assert COMPUTED_SOURCE == "computed"
+    ran = run("destinations", "add", "webhook", *settings, "--source", COMPUTED_SOURCE, "--json")
+    assert ran.rows[0]["sourceId"] == "computed"
     assert row["settings"] == {"url": "http://h", "headers": {"X-Token": "abc"}, "batch_size": 5}
 
 
