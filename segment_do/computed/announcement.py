@@ -44,7 +44,7 @@ def announcement(
     trigger: str,
     now: int,
 ) -> Record:
-    """An identify or a track call that says the new value.
+    """An identify or a track call that says the new value; for an account a group call instead of the first.
 
     ``ids``: external ids of the profile, (type, value), the one that names it first. ``value``: JSON text. ``trigger``: message id of
     the event that made the difference. The message id is made of all of these, so that the same change has the same.
@@ -53,6 +53,7 @@ def announcement(
     audience = isinstance(definition, Audience)
     told = {key: msgspec.Raw(value.encode())}
     message_id = "cmp-" + _digest(32, profile_id, key, computation, value, trigger)
+    of_account = definition.collection == "accounts"
     user, anonymous = _sender(ids, profile_id)
     context: dict[str, Any] = {
         "personas": {
@@ -65,11 +66,16 @@ def announcement(
     }
     kind, named = ids[0]
     if kind not in ("user_id", "anonymous_id"):
-        context["externalIds"] = [{"id": named, "type": kind, "collection": "users", "encoding": "none"}]
+        context["externalIds"] = [{"id": named, "type": kind, "collection": definition.collection, "encoding": "none"}]
         if kind in ("email", "phone"):
             context["traits"] = {kind: named}
+    if kind == "group_id":
+        context["groupId"] = named
     event = None
-    body: dict[str, Any] = {"type": definition.output, "context": context}
+    call = "group" if of_account and definition.output == "identify" else definition.output
+    body: dict[str, Any] = {"type": call, "context": context}
+    if call == "group":
+        body["groupId"] = named
     if definition.output == "track":
         event = ("Audience Entered" if value == "true" else "Audience Exited") if audience else "Trait Computed"
         body |= {"event": event, "properties": {"audience_key" if audience else "trait_key": key, **told}}
@@ -77,7 +83,7 @@ def announcement(
         body["traits"] = told
     body["integrations"] = {"All": False, **dict.fromkeys(definition.destinations, True)}
     return Record(
-        message_id, definition.output, COMPUTED_SOURCE, user, anonymous, event,
+        message_id, call, COMPUTED_SOURCE, user, anonymous, event,
         now, now, None, None, None, msgspec.json.encode(body), profile_id,
     )  # fmt: skip
 

@@ -22,6 +22,7 @@ __all__ = [
     "ComputedTrait",
     "Definition",
     "Expression",
+    "Whose",
     "blank",
     "check_audience",
     "read_definition",
@@ -42,6 +43,7 @@ Kind = Literal[
     "event_count", "sum", "avg", "min", "max", "most_frequent", "first", "last", "unique_list", "unique_count"
 ]
 Output = Literal["identify", "track"]
+Whose = Literal["users", "accounts"]
 
 
 class ComputedTrait(
@@ -75,6 +77,8 @@ class ComputedTrait(
     destinations: tuple[str, ...] = ()
     """Integration names that changes go to."""
     output: Output = "identify"
+    collection: Whose = "users"
+    """Whose trait it is: of the person that an event belongs to, or of the accounts that the event names in its context."""
 
     @cached_property
     def measures(self) -> tuple[Measure, ...]:
@@ -120,6 +124,7 @@ class Audience(
     name: str = ""
     destinations: tuple[str, ...] = ()
     output: Output = "identify"
+    collection: Whose = "users"
 
     @cached_property
     def compiled(self) -> Compiled:
@@ -162,6 +167,10 @@ def check_audience(audience: Audience, traits: Mapping[str, ComputedTrait]) -> N
     for key in sorted(audience.compiled.computed):
         if key not in traits:
             raise wrong(f"there is no computed trait {key!r}, which the audience {audience.key!r} reads")
+        if traits[key].collection != audience.collection:
+            raise wrong(
+                f"the computed trait {key!r} is not of {audience.collection}, as the audience {audience.key!r} is"
+            )
     blanks = {key: blank(traits[key]) for key in audience.compiled.computed}
     if audience.compiled.holds(Known((BLANK,) * len(audience.measures), {}, blanks)):
         raise wrong(

@@ -73,6 +73,7 @@ class Computations:
             Conflict: there is one of its key that the settings declare.
         """
         now = self._clock()
+        self._check_shards(definition, backfill)
         with self._database.transaction() as connection:
             _check_undeclared(connection, definition.key)
             _put(connection, definition, now, filling=backfill and bool(definition.measures))
@@ -121,7 +122,7 @@ class Computations:
                 # Audiences first, then what they may read; afterwards the other way round.
                 *(partial(_undeclare, connection, key, now) for key in reversed(gone)),
                 *(
-                    partial(_declare, connection, each, held.get(each.definition.key), now)
+                    partial(self._declare, connection, each, held.get(each.definition.key), now)
                     for each in sorted(new, key=lambda each: isinstance(each.definition, Audience))
                 ),
             ]
@@ -173,6 +174,22 @@ class Computations:
             raise
         computed.load()
         return counted
+
+    def _declare(self, connection: sqlite3.Connection, wanted: Declared, held: Computation | None, now: int) -> None:
+        definition = wanted.definition
+        self._check_shards(definition, wanted.backfill)
+        filling = wanted.backfill and (held is None or _counted(held.definition) != _counted(definition))
+        _put(connection, definition, now, filling=filling and bool(definition.measures), declared=True)
+        told = msgspec.to_builtins(definition)
+        write_audit(connection, now, "computation", definition=told, backfill=filling, by="settings")
+
+    def _check_shards(self, definition: Definition, backfill: bool) -> None:
+        if self._resolution.shard is None:
+            return
+        if definition.collection == "accounts":  # the event may be applied in another shard than the account lies in
+            raise wrong("an identity that is laid out over several graphs has none of accounts yet")
+        if backfill:  # an id may move to a shard that has counted more than the one it came from, or less
+            raise wrong("an identity that is laid out over several graphs cannot count events of before yet")
 
     def _found(self, computation_id: str) -> Computation:
         found = next((each for each in self.all() if each.computation_id == computation_id), None)
@@ -297,14 +314,6 @@ def _drop(connection: sqlite3.Connection, key: str) -> None:
     changed = connection.execute("UPDATE computation SET dropped = 1 WHERE key = ? AND NOT dropped", (key,))
     if not changed.rowcount:
         raise NotFound(f"There is no computation {key!r}.")
-
-
-def _declare(connection: sqlite3.Connection, wanted: Declared, held: Computation | None, now: int) -> None:
-    definition = wanted.definition
-    filling = wanted.backfill and (held is None or _counted(held.definition) != _counted(definition))
-    _put(connection, definition, now, filling=filling and bool(definition.measures), declared=True)
-    told = msgspec.to_builtins(definition)
-    write_audit(connection, now, "computation", definition=told, backfill=filling, by="settings")
 
 
 def _undeclare(connection: sqlite3.Connection, key: str, now: int) -> None:

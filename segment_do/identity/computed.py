@@ -23,6 +23,7 @@ from segment_do.computed import (
     Known,
     Measure,
     State,
+    Whose,
     announcement,
     blank,
     read_properties,
@@ -31,6 +32,7 @@ from segment_do.events.record import Record
 from segment_do.identity.computations import Computation, read_computations, read_space
 from segment_do.identity.ids import Node
 from segment_do.identity.profile import profile_id, profile_nodes
+from segment_do.identity.rules import ACCOUNT_TYPES
 from segment_do.identity.seen import message_keys
 
 __all__ = ["EARLY_MICROSECONDS", "Computed"]
@@ -44,6 +46,24 @@ _SWEPT_NODES: Final = 1_000
 
 _Slot = tuple[Computation, int, Measure]
 _UPSERT: Final = "INSERT OR REPLACE INTO computed_state (computation, node, part, day, state) VALUES (?, ?, ?, ?, ?)"
+
+
+class _Slots:
+    """Which measures an event counts for."""
+
+    def __init__(self) -> None:
+        self._by_name: dict[tuple[str, str | None], list[_Slot]] = defaultdict(list)
+        self._of_any_name: dict[str, list[_Slot]] = defaultdict(list)
+
+    def add(self, slot: _Slot) -> None:
+        measure = slot[2]
+        if measure.event is None:
+            self._of_any_name[measure.call].append(slot)
+        else:
+            self._by_name[measure.call, measure.event].append(slot)
+
+    def of(self, record: Record) -> tuple[_Slot, ...]:
+        return (*self._by_name.get((record.type, record.event), ()), *self._of_any_name.get(record.type, ()))
 
 
 class Computed:
@@ -61,22 +81,19 @@ class Computed:
         """Whether there are any; nothing needs to be called where there are none."""
         self._swept_on: int | None = None
         """The day on which a sweep found nothing more to do."""
-        self._slots: dict[tuple[str, str | None], list[_Slot]] = defaultdict(list)
-        self._of_any_name: dict[str, list[_Slot]] = defaultdict(list)
+        self._slots: dict[Whose, _Slots] = {"users": _Slots(), "accounts": _Slots()}
+        self.of_accounts = any(each.definition.collection == "accounts" for each in self.all)
+        """Whether some are of accounts; nobody needs to say which events name them where none are."""
         self._numbers = {each.number for each in self.all}
-        self._of_traits: set[int] = set()
+        self._of_traits: dict[Whose, set[int]] = {"users": set(), "accounts": set()}
         self._readers: dict[int, set[int]] = defaultdict(set)
         numbers = {each.definition.key: each.number for each in self.all}
         for each in self.all:
             for part, measure in enumerate(each.definition.measures):
-                slot = (each, part, measure)
-                if measure.event is None:
-                    self._of_any_name[measure.call].append(slot)
-                else:
-                    self._slots[measure.call, measure.event].append(slot)
+                self._slots[each.definition.collection].add((each, part, measure))
             if isinstance(each.definition, Audience):
                 if each.definition.compiled.traits:
-                    self._of_traits.add(each.number)
+                    self._of_traits[each.definition.collection].add(each.number)
                 for key in each.definition.compiled.computed:
                     self._readers[numbers[key]].add(each.number)
         self._space = read_space(self._connection)
@@ -89,27 +106,32 @@ class Computed:
         self._triggers: dict[int, str] = {}
         self._early: list[tuple[int, bytes]] = []
 
-    def stage(self, events: Iterable[tuple[Record, Node]], now: int) -> None:
-        """Count new events, each with the external id that it belongs to."""
+    def stage(self, events: Iterable[tuple[Record, Node]], now: int, collection: Whose = "users") -> None:
+        """Count new events, each with the external id that it belongs to, or with an account that it names."""
         today = now // DAY_MICROSECONDS
+        of, of_traits = self._slots[collection].of, self._of_traits[collection]
+        sets_traits = "identify" if collection == "users" else "group"
         for record, owner in events:
-            slots = (*self._slots.get((record.type, record.event), ()), *self._of_any_name.get(record.type, ()))
+            slots = of(record)
             if slots:
                 self._count(record, owner.node, slots, today)
-            elif record.type == "identify" and self._of_traits:
-                self._touch(owner.node, self._of_traits, record)
+            elif record.type == sets_traits and of_traits:
+                self._touch(owner.node, of_traits, record)
 
     def fill(
-        self, computation: Computation, records: Sequence[Record], owner: Callable[[Record], Node | None], now: int
+        self, computation: Computation, records: Sequence[Record], owners: Callable[[Record], Iterable[Node]], now: int
     ) -> int:
-        """Count events of before a definition for it alone; returns how many. Events that it counted as they came are left out."""
+        """Count events of before a definition for it alone; returns how many. Events that it counted as they came are left out.
+
+        ``owners``: the external id that an event belongs to, or the accounts that it names.
+        """
         counted = 0
         for record, key in zip(records, message_keys(records), strict=True):
             if record.received_at >= computation.since + EARLY_MICROSECONDS:
                 continue
             slots = [
                 slot
-                for slot in (*self._slots.get((record.type, record.event), ()), *self._of_any_name.get(record.type, ()))
+                for slot in self._slots[computation.definition.collection].of(record)
                 if slot[0].number == computation.number
             ]
             if (
@@ -119,8 +141,7 @@ class Computed:
                 ).fetchone()
             ):
                 continue
-            node = owner(record)
-            if node is not None:
+            for node in owners(record):
                 counted += self._count(record, node.node, slots, now // DAY_MICROSECONDS, early=False)
         self._store()
         return counted
@@ -231,8 +252,14 @@ class Computed:
         told: list[Record] = []
         for root, (canonical, due, cause) in sorted(profiles.items()):
             nodes = profile_nodes(self._connection, root)
+            (kind,) = self._connection.execute("SELECT kind FROM external_id WHERE node = ?", (canonical,)).fetchone()
+            collection = "accounts" if kind in ACCOUNT_TYPES else "users"
             for computation in self.all:
-                if computation.number in due and not computation.filling:
+                if (
+                    computation.number in due
+                    and not computation.filling
+                    and computation.definition.collection == collection
+                ):
                     value = self._value(computation, nodes, canonical, now // DAY_MICROSECONDS)
                     if self._changed(computation, canonical, value, now):
                         told.append(self._told(computation, nodes, canonical, value, cause, now))

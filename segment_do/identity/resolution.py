@@ -62,6 +62,7 @@ class Resolution:
         self._memberships: set[tuple[int, str, str]] = set()
         self._members: set[tuple[int, str, str]] = set()
         self._owners: list[tuple[Record, Node]] = []
+        self._accounts: list[tuple[Record, Node]] = []
         self._unusable: list[Record] = []
         self._new: list[Node] = []
         # Where a user id decides and no window matters, an event with both ids known together needs no further look.
@@ -175,6 +176,8 @@ class Resolution:
         told = self._told(cause)
         if self.computed.active:
             self.computed.stage(self._owners, now)
+            if self._accounts:
+                self.computed.stage(self._accounts, now, "accounts")
             told += self._computed(cause, now)
         return told
 
@@ -218,7 +221,8 @@ class Resolution:
     def fill(self, computation: Computation, records: Sequence[Record], now: int) -> int:
         """Inside a transaction: count events of before a computation for it alone, and change nothing else; returns how many."""
         self._nodes.rotate()
-        return self.computed.fill(computation, records, self._owner, now)
+        owners = self._owners_of if computation.definition.collection == "users" else self._accounts_of
+        return self.computed.fill(computation, records, owners, now)
 
     def adopt_id(
         self, kind: str, value: str, first_seen: int, last_seen: int, source: str, message_id: str
@@ -257,16 +261,22 @@ class Resolution:
         self.computed.clear()
         self._memberships.clear()
         self._members.clear()
-        self._owners, self._unusable, self._new = [], [], []
+        self._owners, self._accounts, self._unusable, self._new = [], [], [], []
 
     def ids(self, record: Record, inside: Identifiers | None) -> list[Id]:
         """The ids of people that an event carries, see :func:`.identifiers.people_of`."""
         return people_of(record, inside, self.rules)
 
-    def _owner(self, record: Record) -> Node | None:
+    def _owners_of(self, record: Record) -> list[Node]:
         """The id that an event belongs to, if the graph knows it: the one of highest priority."""
         ids = self.ids(record, self._reader.read(record))
-        return self._nodes.find(*ids[0]) if ids else None
+        owner = self._nodes.find(*ids[0]) if ids else None
+        return [] if owner is None else [owner]
+
+    def _accounts_of(self, record: Record) -> list[Node]:
+        """The accounts that an event names, as far as the graph knows them."""
+        inside = self._reader.read(record) if self._owners_of(record) else None
+        return [node for each in (inside.accounts if inside else ()) if (node := self._nodes.find(*each)) is not None]
 
     def _expect(self, records: Sequence[Record], insides: Sequence[Identifiers | None]) -> None:
         """Read what the batch will ask for and no cache has, in few statements instead of several an event."""
@@ -345,6 +355,8 @@ class Resolution:
             self._members.add((node.node, *member))
         if traits:
             self.traits.stage(node, traits, record.timestamp, record.message_id, record.source_id)
+        if self.computed.of_accounts:
+            self._accounts.append((record, node))
 
     def _join_account(
         self, member: Node | None, kind: str, value: str, record: Record, traits: dict[str, str] | None = None

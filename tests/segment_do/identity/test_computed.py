@@ -16,7 +16,10 @@ from segment_do.computed import COMPUTED_SOURCE, read_definition
 from segment_do.errors import InvalidRequest, NotFound, StorageFailed
 from segment_do.events.record import Record, encode_pack
 from segment_do.identity import Graph, profile_id
+from segment_do.identity.computations import Declared
 from segment_do.identity.rules import Rules
+from segment_do.identity.shards import Layout
+from segment_do.units import unit_name
 from tests.segment_do.computed.test_folds import plain
 from tests.segment_do.identity.events import (
     DAY,
@@ -507,6 +510,111 @@ def test_an_audience_finds_whom_it_holds_already(tmp_path: Path) -> None:
     assert len(told(graph)) == 250
     assert values(graph, "user_id", "u1") == {"buyers": True}
     assert values(graph, "user_id", "u2") == {}
+
+
+# Accounts.
+
+
+def named(message_id: str, *groups: str, price: int = 1, **given: Any) -> Record:
+    """An event that names accounts in its context."""
+    others = [{"id": each, "type": "group_id", "collection": "accounts", "encoding": "none"} for each in groups[1:]]
+    context = {"groupId": groups[0], "externalIds": others} if groups else {}
+    return record(message_id, body={"properties": {"p": price}, "context": context}, **given)
+
+
+ACCOUNT_DEFINITIONS = [
+    {**COUNT, "collection": "accounts"},
+    {**COUNT, "key": "spent", "kind": "sum", "property": "p", "collection": "accounts", "output": "track"},
+    {
+        "class": "audience",
+        "key": "big",
+        "collection": "accounts",
+        "members": {
+            "all": [{"computed": "orders", "is": ">=", "value": 3}, {"trait": "plan", "is": "equals", "value": "pro"}]
+        },
+    },
+    {**COUNT, "key": "own"},
+]
+
+
+def account_events() -> list[Record]:
+    plan = record("g1", "group", user="u", body={"groupId": "acme", "traits": {"plan": "pro"}})
+    return [
+        named("m1", "acme", user="u", price=5),
+        named("m2", "acme", "other", anonymous="a"),
+        named("m3", user="u", price=100),
+        identify("i1", {"plan": "pro"}, user="u", anonymous="a"),
+        plan,
+        named("m4", "acme", user="v"),
+    ]
+
+
+@pytest.mark.parametrize("backfilled", [False, True])
+def test_accounts_have_what_their_events_say(tmp_path: Path, backfilled: bool) -> None:
+    """Events that name an account count for it, whoever sent them, in any order; told as group and track calls."""
+    for seed in range(20):
+        random = Random(seed)
+        events = account_events()
+        random.shuffle(events)
+        graph = open_graph(tmp_path / str(seed))
+        if backfilled:
+            apply(graph, *events)
+        define(graph, *ACCOUNT_DEFINITIONS, backfill=backfilled)
+        if backfilled:
+            for each in graph.computations.all():
+                if each.filling:
+                    pack = (encode_pack(events), len(events))
+                    graph.computations.backfill(each.computation_id, [pack], position=1, last=True)
+        else:
+            for each in events:
+                apply(graph, each)
+        settle(graph)
+        assert values(graph, "group_id", "acme") == {"orders": 3, "spent": 7, "big": True}, seed
+        assert values(graph, "group_id", "other") == {"orders": 1, "spent": 1}
+        assert values(graph, "user_id", "u") == {"own": 3}
+        assert values(graph, "user_id", "v") == {"own": 1}
+        last = {(each.profile_id, *said(each).items()): each for each in told(graph)}
+        account = profile_id("group_id", "acme")
+        group = last[account, ("orders", 3)]
+        body = msgspec.json.decode(group.payload)
+        assert (group.type, group.user_id, group.anonymous_id) == ("group", None, account)
+        assert (body["groupId"], body["traits"], body["integrations"]["Braze"]) == ("acme", {"orders": 3}, True)
+        assert body["context"]["externalIds"] == [
+            {"id": "acme", "type": "group_id", "collection": "accounts", "encoding": "none"}
+        ]
+        spent = msgspec.json.decode(last[account, ("spent", 7)].payload)
+        assert (spent["type"], spent["event"], spent["context"]["groupId"]) == ("track", "Trait Computed", "acme")
+        assert last[account, ("big", True)].type == "group"
+        graph.close()
+
+
+def test_an_audience_of_people_holds_no_account(tmp_path: Path) -> None:
+    """Nor the other way round, also where both have the trait that it asks for; computed traits of the other kind are not read."""
+    graph = open_graph(tmp_path)
+    apply(graph, *account_events())
+    pros = {"class": "audience", "members": {"trait": "plan", "is": "equals", "value": "pro"}}
+    define(graph, {**pros, "key": "people"}, {**pros, "key": "firms", "collection": "accounts"})
+    settle(graph)
+    assert (values(graph, "user_id", "u"), values(graph, "group_id", "acme")) == ({"people": True}, {"firms": True})
+    define(graph, COUNT)
+    with pytest.raises(InvalidRequest, match="not of accounts"):
+        define(graph, ACCOUNT_DEFINITIONS[2])
+    graph.close()
+
+
+def test_a_shard_has_none_of_accounts_and_no_past(tmp_path: Path) -> None:
+    """An event and the account that it names may lie in different ones; an id may move while the past is counted."""
+    graph = open_graph(tmp_path, identity=unit_name("tom", "0"), layout=Layout(2))
+    with pytest.raises(InvalidRequest, match="several graphs"):
+        define(graph, ACCOUNT_DEFINITIONS[0])
+    [refused] = graph.computations.declare(
+        [Declared(read_definition(each)) for each in (ACCOUNT_DEFINITIONS[0], {**COUNT, "key": "own"})]
+    )
+    assert "several graphs" in refused
+    with pytest.raises(InvalidRequest, match="of before"):
+        define(graph, COUNT, backfill=True)
+    assert [each.definition.collection for each in graph.computations.all()] == ["users"]
+    graph.close()
 
 
 # Backfill.
