@@ -83,6 +83,18 @@ def add_identity_paths(api: FastAPI, platform: IdentityPlatform, guarded: Sequen
     async def history(identity: str, given: Annotated[str, Query(alias="id")]) -> Response:
         return await ask(identity, "history", id=given)
 
+    @api.get(below + "/trait-history", dependencies=guarded)
+    async def trait_history(
+        identity: str,
+        given: Annotated[str, Query(alias="id")],
+        name: Annotated[str | None, Query(max_length=1_000)] = None,
+    ) -> Response:
+        told = await platform.ask(identity, "trait_history", {"id": given, "name": name})
+        for values in (each["values"] for each in told["traits"]):
+            for value in values:
+                value["value"] = msgspec.Raw(value["value"].encode())  # the text in which it came
+        return _json(told)
+
     @api.get(below + "/audit", dependencies=guarded)
     async def audit(identity: str, limit: Limit = 100) -> Response:
         return await ask(identity, "audit", limit=limit)

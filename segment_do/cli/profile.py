@@ -57,10 +57,8 @@ def show(
     home: HomeOption = None,
 ) -> None:
     """Show a profile: its ids and traits."""
-    if not external_id.startswith(("use_", "acc_")):
-        _checked(external_id)
     with connect(home) as platform:
-        found = platform.get(f"/api/profiles/{path_part(identity)}/{path_part(external_id)}")
+        found = platform.get(f"/api/profiles/{path_part(identity)}/{path_part(_named(external_id))}")
     if as_json:
         print_json(found)
         return
@@ -112,6 +110,36 @@ def history(identity: _Identity, external_id: _Id, as_json: JsonOption = False, 
         print_table(["bond", "when", "rule", "message", "one profile", "left out", "merged"], rows)
     else:
         note("Nothing was joined: the profile is this one id.")
+
+
+@app.command()
+def traits(
+    identity: _Identity,
+    external_id: Annotated[
+        str, typer.Argument(metavar="TYPE:VALUE", help="One of its ids, such as user_id:u1, or its profile id.")
+    ],
+    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="Only this trait.")] = None,
+    as_json: JsonOption = False,
+    home: HomeOption = None,
+) -> None:
+    """Show the values that traits had, the newest first: of each the last event that set it.
+
+    With --json one object a trait.
+    """
+    query = {"id": _named(external_id)} | ({} if name is None else {"name": name})
+    with connect(home) as platform:
+        told = platform.get(_path(identity, "trait-history"), **query)["traits"]
+    if as_json:
+        print_json(*told)
+    elif told:
+        rows = [
+            [each["name"], value["value"], value["timestamp"], value["messageId"], value["sourceId"]]
+            for each in told
+            for value in each["values"]
+        ]
+        print_table(["trait", "value", "when", "message", "source"], rows)
+    else:
+        note("It never had that trait." if name is not None else "It has no traits.")
 
 
 @app.command()
@@ -203,6 +231,10 @@ def _checked(external_id: str) -> str:
     if not (kind and colon and value):
         raise typer.BadParameter("A profile is named by one of its ids, as in user_id:u1.")
     return external_id
+
+
+def _named(profile: str) -> str:
+    return profile if profile.startswith(("use_", "acc_")) else _checked(profile)
 
 
 def _edge_row(edge: dict[str, Any]) -> list[Any]:

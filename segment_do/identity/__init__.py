@@ -1,6 +1,6 @@
 """The identity graph: deduplicate, resolve, keep traits, hand on. Plain Python over SQLite, one folder an identity."""
 
-from segment_do.identity.about import MAX_LINKS, Trait
+from segment_do.identity.about import MAX_LINKS, MAX_VALUES, Trait
 from segment_do.identity.audit import AuditLine
 from segment_do.identity.computations import Computation
 from segment_do.identity.explanation import Edge, Step
@@ -14,6 +14,7 @@ from segment_do.identity.rules_file import read_rules_file
 __all__ = [
     "DEFAULT_RULES",
     "MAX_LINKS",
+    "MAX_VALUES",
     "Applied",
     "AuditLine",
     "Computation",

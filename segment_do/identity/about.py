@@ -9,10 +9,14 @@ from typing import Final
 from segment_do.identity.decision import Id
 from segment_do.identity.profile import ExternalId, profile_id, profile_nodes, profile_of, profile_root, short_id_of
 
-__all__ = ["MAX_LINKS", "Trait", "linked", "links", "profile_id_at", "trait_details"]
+__all__ = ["MAX_LINKS", "MAX_VALUES", "Trait", "linked", "links", "profile_id_at", "trait_details", "trait_history"]
 
 MAX_LINKS: Final = 20
 """Linked profiles told of one (Segment's own bound)."""
+MAX_VALUES: Final = 10
+"""Values told of a trait, the one that it has among them."""
+_MAX_HISTORIES: Final = 1_000
+"""Traits told of at once, alphabetically first."""
 _READ_LINKS: Final = 1_000
 """Memberships looked at to find them: several ids may be one profile."""
 
@@ -41,6 +45,29 @@ def trait_details(connection: sqlite3.Connection, node: int) -> dict[str, Trait]
     return {
         name: Trait(value, source, timestamp, message_id)
         for name, (timestamp, message_id, value, source) in sorted(newest.items())
+    }
+
+
+def trait_history(connection: sqlite3.Connection, node: int, name: str | None) -> dict[str, list[Trait]]:
+    """The values that each trait of a node's profile (or this one) had, the newest first; of each value the last event that set it."""
+    found: dict[str, dict[str, tuple[int, str, str, str]]] = {}
+    for each in profile_nodes(connection, profile_root(connection, node)):
+        rows = connection.execute(
+            "SELECT * FROM (SELECT name, timestamp, message_id, value, source FROM trait WHERE node = ?1"
+            " UNION ALL SELECT name, timestamp, message_id, value, source FROM trait_history WHERE node = ?1)"
+            " WHERE ?2 IS NULL OR name = ?2",
+            (each, name),
+        )
+        for named, timestamp, message_id, value, source in rows:
+            values = found.setdefault(named, {})
+            written = (timestamp, message_id, value, source)
+            values[value] = max(values.get(value, written), written)
+    return {
+        named: [
+            Trait(value, source, timestamp, message_id)
+            for timestamp, message_id, value, source in sorted(found[named].values(), reverse=True)[:MAX_VALUES]
+        ]
+        for named in sorted(found)[:_MAX_HISTORIES]
     }
 
 

@@ -22,7 +22,7 @@ from segment_do.home import sync_directory
 
 __all__ = ["Database"]
 
-SCHEMA_VERSION = 6
+SCHEMA_VERSION = 7
 PAGE_BYTES = 4096
 CACHE_KIBIBYTES = 16 * 1024
 MAPPED_BYTES = 2**31

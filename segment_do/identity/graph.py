@@ -22,7 +22,7 @@ from segment_do.computed import DAY_MICROSECONDS
 from segment_do.errors import SegmentDoError, StorageFailed
 from segment_do.events.record import Record, encode_record
 from segment_do.home import sync_directory
-from segment_do.identity.about import Trait, linked, links, profile_id_at, trait_details
+from segment_do.identity.about import Trait, linked, links, profile_id_at, trait_details, trait_history
 from segment_do.identity.computations import Computations
 from segment_do.identity.database import Database
 from segment_do.identity.decision import Id
@@ -293,6 +293,17 @@ class Graph:
         with self._database.reading() as connection:
             node = self._number(connection, named)
             return None if node is None else trait_details(connection, node)
+
+    def trait_history(self, named: Id | str, name: str | None = None) -> dict[str, list[Trait]] | None:
+        """The values that the traits of a profile had (or this one of them), the newest first: of each value the last event that set it,
+        at most :data:`~segment_do.identity.about.MAX_VALUES` a trait; None where nobody has that id.
+
+        Raises:
+            StorageFailed, CorruptData, OwnershipLost.
+        """
+        with self._database.reading() as connection:
+            node = self._number(connection, named)
+            return None if node is None else trait_history(connection, node, name)
 
     def links(self, named: Id | str) -> list[list[ExternalId]] | None:
         """The ids of each account of a person, or of each person of an account, at most

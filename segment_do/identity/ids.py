@@ -82,7 +82,7 @@ class Node:
         """Other node → (timestamp, message id) of the earliest event with these two ids alone, as far as it is known here.
         :meth:`remember` fills it."""
         self.trait_bound = -1
-        """It has at most so many traits; -1 when not known."""
+        """It has at most so many traits and earlier values of them; -1 when not known."""
         self.tree: Tree | None = None
         """Where the identity has several graphs: the tree of linked ids that it lies in, where that is known."""
 

@@ -78,6 +78,29 @@ def _traits(graph: Graph, asked: Arguments) -> dict[str, Any]:
     }
 
 
+def _trait_history(graph: Graph, asked: Arguments) -> dict[str, Any]:
+    found = graph.trait_history(named_profile(asked["id"]), asked.get("name"))
+    if found is None:
+        raise NotFound("Profile was not found.")
+    return {
+        "traits": [
+            {
+                "name": name,
+                "values": [
+                    {
+                        "value": each.value,
+                        "timestamp": iso(each.timestamp),
+                        "messageId": each.message_id,
+                        "sourceId": each.source,
+                    }
+                    for each in values
+                ],
+            }
+            for name, values in found.items()
+        ]
+    }
+
+
 def _links(graph: Graph, asked: Arguments) -> dict[str, Any]:
     named = named_profile(asked["id"])
     found = graph.links(named)
@@ -276,6 +299,7 @@ def _names(ids: Iterable[Id]) -> list[str]:
 READS: Final[dict[str, Callable[[Graph, Arguments], dict[str, Any]]]] = {
     "profile": _profile,
     "traits": _traits,
+    "trait_history": _trait_history,
     "links": _links,
     "why": _why,
     "history": _history,

@@ -72,7 +72,7 @@ CREATE TABLE audit (
     detail TEXT NOT NULL
 );
 
--- Last write wins a name, by (timestamp, message_id, value). `value` is JSON text as it was sent.
+-- Last write wins a name, by (timestamp, message_id, value, source). `value` is JSON text as it was sent.
 CREATE TABLE trait (
     node       INTEGER NOT NULL,
     name       TEXT NOT NULL,
@@ -82,6 +82,34 @@ CREATE TABLE trait (
     source     TEXT NOT NULL,
     PRIMARY KEY (node, name)
 ) WITHOUT ROWID;
+
+-- Earlier values of a trait: of each that is not the one in `trait`, the last event that set it. At most 9 a name (see the trigger), those
+-- set last; which remain is a function of the events, in whatever order they came.
+CREATE TABLE trait_history (
+    node       INTEGER NOT NULL,
+    name       TEXT NOT NULL,
+    value      TEXT NOT NULL,
+    timestamp  INTEGER NOT NULL,
+    message_id TEXT NOT NULL,
+    source     TEXT NOT NULL,
+    PRIMARY KEY (node, name, value)
+) WITHOUT ROWID;
+CREATE TRIGGER trait_replaced AFTER UPDATE OF value ON trait WHEN OLD.value <> NEW.value
+BEGIN
+    DELETE FROM trait_history WHERE node = NEW.node AND name = NEW.name AND value = NEW.value;
+    INSERT INTO trait_history VALUES (OLD.node, OLD.name, OLD.value, OLD.timestamp, OLD.message_id, OLD.source);
+END;
+CREATE TRIGGER trait_history_bounded AFTER INSERT ON trait_history
+BEGIN
+    DELETE FROM trait_history WHERE node = NEW.node AND name = NEW.name AND value = (
+        SELECT value FROM trait_history WHERE node = NEW.node AND name = NEW.name
+        ORDER BY timestamp DESC, message_id DESC, value DESC LIMIT 1 OFFSET 9
+    );
+END;
+CREATE TRIGGER trait_gone AFTER DELETE ON trait
+BEGIN
+    DELETE FROM trait_history WHERE node = OLD.node AND name = OLD.name;
+END;
 
 -- Accounts of a user or anonymous id: group calls, and groups that events name in their context. Named, not numbered: the account may
 -- lie in another shard. `member` is the same from the account's side.
@@ -164,5 +192,5 @@ CREATE TABLE seen_run (
     count INTEGER NOT NULL
 );
 
-PRAGMA user_version = 6;
+PRAGMA user_version = 7;
 COMMIT;

@@ -92,6 +92,17 @@ class Profile:
         """What made the profile: ``[{"edge", "joined", "leftOut", "merged"}, …]``."""
         return Answer(lambda seconds: list(self._asked(seconds, "history", id=self.external_id)["steps"]))
 
+    def trait_history(self, name: str) -> Answer[list[dict[str, Any]]]:
+        """The values that a trait had, the newest first, at most ten: ``[{"value", "timestamp", "messageId", "sourceId"}, …]``, of each the
+        last event that set it. Empty where the profile never had the trait.
+        """
+
+        def ask(seconds: float) -> list[dict[str, Any]]:
+            traits = self._asked(seconds, "trait-history", id=self.external_id, name=name)["traits"]
+            return [value for each in traits for value in each["values"]]
+
+        return Answer(ask)
+
     def __repr__(self) -> str:
         return f"<Profile {self.external_id!r} of {self.identity!r}>"
 

@@ -35,6 +35,7 @@ async def agents() -> None:
     tom.alias("new", "old")
     tom.alias(previous_id="old")
     assert_type(await tom.profile("user_id:u1").traits(), dict[str, Any])
+    assert_type(await tom.profile("user_id:u1").trait_history("plan"), list[dict[str, Any]])
     assert_type(tom.profile("user_id:u1").why("email:x@y.z").wait(timeout=1.5), list[dict[str, Any]] | None)
     batch = tom.batch([{"type": "track", "event": "X"}])
     assert_type(batch, BatchReceipt)

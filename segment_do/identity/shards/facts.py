@@ -54,6 +54,7 @@ class _Facts(msgspec.Struct, array_like=True, gc=False):
     ids: list[_IdFacts]
     bonds: list[_BondFacts]
     traits: list[tuple[int, str, str, int, str, str]]
+    """And what they were before."""
     memberships: list[tuple[int, str, str]]
     states: list[tuple[str, int, int, int, str]]
     values: list[tuple[str, int, str, int]]
@@ -101,7 +102,11 @@ def pack_up(connection: sqlite3.Connection, nodes: Sequence[int]) -> bytes:
     facts = (
         [(*row[1:7], row[7:9], row[9]) for row in rows],
         [_bond(key, place, row) for key, *row in connection.execute(_BONDS, given)],
-        of_nodes("name, trait.value, timestamp, message_id, source", "trait"),
+        [
+            row
+            for table in ("trait", "trait_history")
+            for row in of_nodes(f"name, {table}.value, timestamp, message_id, source", table)
+        ],
         of_nodes("membership.kind, membership.value", "membership"),
         [(key, place[node], *row) for key, node, *row in connection.execute(_STATES, given)],
         [(key, place[node], *row) for key, node, *row in connection.execute(_VALUES, given)],

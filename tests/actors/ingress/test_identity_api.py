@@ -138,12 +138,32 @@ async def test_events_and_links(tom: Profiled) -> None:
     assert link["external_ids"][0]["id"] == "acme"
 
 
+async def test_trait_history(tom: Profiled) -> None:
+    """The values of a trait, the newest first, with the events that they are from, each in the text in which it came."""
+    await tom.send(event("m6", "identify", userId="ann", traits={"plan": None, "n": 12345678901234567890}))
+    await tom.send(event("m5", "identify", userId="ann", traits={"plan": "free"}))
+    told = await tom.told("GET", f"{BASE}/trait-history?id=user_id:ann&name=plan")
+    (plan,) = told["traits"]
+    assert (plan["name"], [each["value"] for each in plan["values"]]) == ("plan", [None, "free", "pro"])
+    assert plan["values"][2] == {
+        "value": "pro",
+        "timestamp": "2026-01-01T02:00:00.000Z",
+        "messageId": "m2",
+        "sourceId": tom.source.id,
+    }
+    told = await tom.told("GET", f"{BASE}/trait-history?id={ANN}")
+    assert [each["name"] for each in told["traits"]] == ["email", "n", "plan"]
+    assert '"value":12345678901234567890' in (await tom.admin("GET", f"{BASE}/trait-history?id={ANN}&name=n")).text
+    assert await tom.told("GET", f"{BASE}/trait-history?id={ANN}&name=never") == {"traits": []}
+
+
 @pytest.mark.parametrize("token", [None, "Bearer x"])
 async def test_all_of_it_needs_the_admin_token(tom: Profiled, token: str | None) -> None:
     """401 for everyone else."""
     for method, path in (
         ("GET", "why?from=a:b&to=c:d"),
         ("GET", "history?id=a:b"),
+        ("GET", "trait-history?id=a:b"),
         ("GET", "audit"),
         ("GET", "rules"),
         ("PUT", "rules"),
@@ -171,6 +191,8 @@ async def test_what_cannot_be_done_is_said(tom: Profiled, tmp_path: Path) -> Non
         ("GET", "why?from=user_id:ann&to=user_id:nobody", None, 404, "not_found"),
         ("GET", "history?id=user_id:", None, 400, "invalid_id"),
         ("GET", "history?id=user_id:nobody", None, 404, "not_found"),
+        ("GET", "trait-history?id=user_id:nobody", None, 404, "not_found"),
+        ("GET", "trait-history?id=ann", None, 400, "invalid_id"),
         ("GET", "audit?limit=0", None, 400, "invalid_request"),
         ("GET", "events?id=user_id:nobody", None, 404, "not_found"),
         ("GET", "links?id=user_id:nobody", None, 404, "not_found"),

@@ -54,6 +54,22 @@ async def test_why_history_and_changes(tom: Profiled) -> None:
     assert (await tom.cli("profile", "why", "tom", "ann", "user_id:bob")).code == 2
 
 
+async def test_traits(tom: Profiled) -> None:
+    """What a trait was before, for people and for programs; one sentence where there is none."""
+    await tom.send(event("m5", "identify", userId="ann", traits={"plan": "free"}))
+    ran = await tom.cli("profile", "traits", "tom", "user_id:ann")
+    assert [line.split()[:2] for line in ran.out.splitlines()[2:]] == [
+        ["email", "ann@example.com"],
+        ["plan", "free"],
+        ["plan", "pro"],
+    ]
+    (told,) = (await tom.cli("profile", "traits", "tom", ANN, "plan", "--json")).rows
+    assert [each["messageId"] for each in told["values"]] == ["m5", "m2"]  # type: ignore[attr-defined]
+    assert "never had" in (await tom.cli("profile", "traits", "tom", "user_id:ann", "never")).err
+    assert "no traits" in (await tom.cli("profile", "traits", "tom", "user_id:bob")).err
+    assert (await tom.cli("profile", "traits", "tom", "ann")).code == 2
+
+
 async def test_simulate(tom: Profiled, tmp_path: Path) -> None:
     """An event as argument, from standard input and from a file."""
     told = json.dumps({"type": "track", "event": "E", "userId": "bob", "anonymousId": "b1"})

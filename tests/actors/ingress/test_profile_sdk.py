@@ -50,6 +50,16 @@ async def test_without_an_event_loop(tom: Profiled) -> None:
     assert first == second == {"email": "ann@example.com", "plan": "pro"}
 
 
+async def test_trait_history(tom: Profiled) -> None:
+    """The newest value first; a name of any kind; nothing where the profile never had it."""
+    await tom.send(event("m5", "identify", userId="ann", traits={"plan": "free", "a&b=ü": 1}))
+    async with handle(tom) as agent:
+        ann = agent.profile("user_id:ann")
+        assert [each["value"] for each in await ann.trait_history("plan")] == ["free", "pro"]
+        assert [each["messageId"] for each in await ann.trait_history("a&b=ü")] == ["m5"]
+        assert await ann.trait_history("never") == []
+
+
 async def test_ids_of_any_kind(tom: Profiled) -> None:
     """Slashes, colons and letters of any kind."""
     async with handle(tom) as agent:
@@ -63,7 +73,13 @@ async def test_what_goes_wrong(tom: Profiled, tmp_path: Path) -> None:
     """Errors of the project's tree: nobody, a wrong token, no platform, no agent, an id that is none."""
     async with handle(tom) as agent, handle(tom, "nobody") as nobody, handle(tom, token="x") as stranger:
         for profile in (agent.profile("user_id:nobody"), nobody.profile("user_id:ann")):
-            for answer in (profile.traits(), profile.events(), profile.links(), profile.history()):
+            for answer in (
+                profile.traits(),
+                profile.events(),
+                profile.links(),
+                profile.history(),
+                profile.trait_history("x"),
+            ):
                 with pytest.raises(NotFound):
                     await answer
         with pytest.raises(Unauthorized):

@@ -107,39 +107,62 @@ def meaning(events: list[Record], limits: dict[str, int] = LIMITS) -> dict[tuple
     events = [each for each in events if each.type != REJECTED]
     profiles = partition(events, limits)
     seen: dict[tuple[str, str], list[int]] = {}
-    traits: dict[tuple[str, str], dict[str, tuple[int, str, str]]] = {}
     groups: dict[tuple[str, str], set[str]] = {}
     for event in events:
         body = msgspec.json.decode(event.payload)
         ids = ids_of(event)
-        owner = target = ids[0]
         if event.type == "group":
-            target = ("group_id", str(body["groupId"]))
-            groups.setdefault(owner, set()).add(target[1])
-            ids.append(target)
+            groups.setdefault(ids[0], set()).add(str(body["groupId"]))
+            ids.append(("group_id", str(body["groupId"])))
         for each in ids:
             seen.setdefault(each, []).append(event.timestamp)
-        if event.type in {"identify", "group"}:
-            for name, value in (body.get("traits") or {}).items():
-                written = (event.timestamp, event.message_id, msgspec.json.encode(value).decode())
-                held = traits.setdefault(target, {})
-                held[name] = max(held.get(name, written), written)
+    traits = histories(events, limits)
     found: dict[tuple[str, str], Any] = {}
     for one in seen:
         inside = profiles.get(one, frozenset([one]))
         first = min(inside, key=lambda each: (PRIORITIES.index(each[0]) if each[0] in PRIORITIES else 9, *each))
         others = sorted(inside - {first}, key=lambda each: (min(seen[each]), *each))
-        merged: dict[str, tuple[int, str, str]] = {}
-        for each in inside:
-            for name, written in traits.get(each, {}).items():
-                merged[name] = max(merged.get(name, written), written)
         found[one] = (
             profile_id(*first),
             [(*each, min(seen[each]), max(seen[each]) // HOUR * HOUR) for each in [first, *others]],
-            {name: written[2] for name, written in merged.items()},
+            {name: values[0][0] for name, values in traits.get(one, {}).items()},
             sorted({group for each in inside for group in groups.get(each, ())}),
         )
     return found
+
+
+def histories(
+    events: list[Record], limits: dict[str, int] = LIMITS
+) -> dict[tuple[str, str], dict[str, list[tuple[str, int, str]]]]:
+    """Id → trait of its profile → its newest ten values, the newest first, each with time and message id of the last event that set it."""
+    profiles = partition(events, limits)
+    written: dict[tuple[str, str], dict[str, dict[str, tuple[int, str]]]] = {}
+    for event in events:
+        if event.type in {"identify", "group"}:
+            body = msgspec.json.decode(event.payload)
+            target = ("group_id", str(body["groupId"])) if event.type == "group" else ids_of(event)[0]
+            for one in profiles.get(target, [target]):
+                for name, value in (body.get("traits") or {}).items():
+                    values = written.setdefault(one, {}).setdefault(name, {})
+                    text, at = msgspec.json.encode(value).decode(), (event.timestamp, event.message_id)
+                    values[text] = max(values.get(text, at), at)
+    return {
+        one: {
+            name: [
+                (text, *at)
+                for text, at in sorted(values.items(), key=lambda each: (each[1], each[0]), reverse=True)[:10]
+            ]
+            for name, values in names.items()
+        }
+        for one, names in written.items()
+    }
+
+
+def shown_history(graph: Graph, ids: tuple[str, str]) -> dict[str, list[tuple[str, int, str]]]:
+    """What a graph knows of traits, in the form of :func:`histories`."""
+    found = graph.trait_history(ids)
+    assert found is not None
+    return {name: [(each.value, each.timestamp, each.message_id) for each in values] for name, values in found.items()}
 
 
 def shown(profile: Profile | None) -> Any:

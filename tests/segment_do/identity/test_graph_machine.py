@@ -29,11 +29,13 @@ from tests.segment_do.identity.events import (
     NOON,
     TIGHT,
     TIGHT_LIMITS,
+    histories,
     ids_of,
     meaning,
     partition,
     record,
     shown,
+    shown_history,
 )
 
 WINDOW = 7
@@ -245,6 +247,10 @@ class GraphMachine(RuleBasedStateMachine):
     def profiles_are_those_of_the_accepted_events(self) -> None:
         expected = meaning(self.events, TIGHT_LIMITS)
         assert {ids: shown(self.graph.profile(*ids)) for ids in expected} == expected
+        earlier = histories([each for each in self.events if each.type != REJECTED], TIGHT_LIMITS)
+        assert {ids: shown_history(self.graph, ids) for ids in expected} == {
+            ids: earlier.get(ids, {}) for ids in expected
+        }
 
     @invariant()
     def values_are_those_of_the_accepted_events(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -26,9 +27,9 @@ def test_an_example_is_true(tmp_path: Path, example: str) -> None:
 
     def event(kind: str, given: dict[str, Any]) -> Any:
         number = next(numbers)
-        email = given.pop("email", None)
+        traits = {name: given.pop(name) for name in ("email", "plan") if name in given}
         at = NOON + given.pop("at", number) * 1_000_000
-        body = {"traits": {"email": email}} if email else {}
+        body = {"traits": traits} if traits else {}
         return record(given.pop("message_id", f"m{number}"), kind, at=at, body=body, **given)
 
     def named(value: str) -> tuple[str, str]:
@@ -44,6 +45,11 @@ def test_an_example_is_true(tmp_path: Path, example: str) -> None:
         assert chain is not None
         return chain
 
+    def trait_history(value: str, name: str) -> list[str]:
+        found = graph.trait_history(named(value), name)
+        assert found is not None
+        return [json.loads(each.value) for each in found[name]]
+
     exec(  # the page's own text
         example,
         {
@@ -52,6 +58,7 @@ def test_an_example_is_true(tmp_path: Path, example: str) -> None:
             "identify": lambda **given: event("identify", given),
             "profile": profile,
             "why": why,
+            "trait_history": trait_history,
             "unmerge": lambda one, other: graph.revisions.unmerge(why(one, other)[0].bond, "the page"),
         },
     )

@@ -24,11 +24,13 @@ from tests.segment_do.identity.events import (
     TIGHT,
     TIGHT_LIMITS,
     apply,
+    histories,
     meaning,
     open_graph,
     partition,
     record,
     shown,
+    shown_history,
 )
 
 SEEDS = int(os.environ.get("SEEDS", "300"))
@@ -98,7 +100,7 @@ def colliding(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("tight", [False, True])
 def test_profiles_are_a_function_of_the_events(tmp_path: Path, tight: bool) -> None:
-    """Same partition, canonical ids and traits as plain sets give; the id map ends at them; every id ever given resolves."""
+    """Same partition, canonical ids, traits and what they were before as plain sets give; the id map ends at them; every id ever given resolves."""
     _compare(tmp_path, SEEDS // 2, tight)
 
 
@@ -116,6 +118,10 @@ def _compare(tmp_path: Path, seeds: int, tight: bool) -> None:
         graph, told = arrive(tmp_path / str(seed), random, events, TIGHT if tight else Rules(), limits)
         expected = meaning(events, limits)
         assert {ids: shown(graph.profile(*ids)) for ids in expected} == expected, seed
+        earlier = histories(events, limits)
+        assert {ids: shown_history(graph, ids) for ids in expected} == {
+            ids: earlier.get(ids, {}) for ids in expected
+        }, seed
         ids_now = {}
         for each in told:
             if each.type == EXTERNAL_ID:

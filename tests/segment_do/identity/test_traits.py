@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from itertools import permutations
 from pathlib import Path
+from random import Random
 
 import pytest
 
 from segment_do.events.record import Record
+from segment_do.identity import Trait
 from segment_do.identity import traits as traits_module
 from segment_do.identity.ids import Unusable
 from segment_do.identity.traits import read_group, read_traits
-from tests.segment_do.identity.events import NOON, apply, identify, open_graph, record
+from tests.segment_do.identity.events import NOON, apply, identify, open_graph, record, shown_history
 
 
 def traits_of(folder: Path, *batches: list[Record]) -> dict[str, str]:
@@ -104,3 +106,90 @@ def test_what_is_no_object_is_unusable(payload: bytes) -> None:
 def test_group_ids_become_text(sent: bytes, text: str) -> None:
     """Numbers are lawful ids."""
     assert read_group(b'{"groupId": ' + sent + b"}").group_id == text
+
+
+def history_of(folder: Path, *batches: list[Record]) -> dict[str, list[tuple[str, int, str]]]:
+    graph = open_graph(folder)
+    for batch in batches:
+        apply(graph, *batch)
+    found = shown_history(graph, ("user_id", "u"))
+    graph.close()
+    return found
+
+
+def test_earlier_values_stay_with_the_last_event_that_set_each(tmp_path: Path) -> None:
+    """In any order, in one batch or in many: a value that comes back is told once; null is a value; what was set again adds nothing."""
+    writes = [
+        identify("m1", {"plan": "free"}, user="u", at=NOON),
+        identify("m2", {"plan": "pro"}, user="u", at=NOON + 1),
+        identify("m3", {"plan": "free"}, user="u", at=NOON + 2),
+        identify("m4", {"plan": None}, user="u", at=NOON + 3),
+        identify("m5", {"plan": None}, user="u", at=NOON + 4),
+    ]
+    expected = {"plan": [("null", NOON + 4, "m5"), ('"free"', NOON + 2, "m3"), ('"pro"', NOON + 1, "m2")]}
+    for number, order in enumerate(permutations(writes)):
+        assert history_of(tmp_path / f"{number}-one", list(order)) == expected
+        assert history_of(tmp_path / f"{number}-many", *([each] for each in order)) == expected
+        assert history_of(tmp_path / f"{number}-two", list(order[:3]), list(order[2:])) == expected
+
+
+def test_the_ten_newest_values_of_a_trait_are_kept(tmp_path: Path) -> None:
+    """Also on disk; an account's as well, and of the trait that is asked for alone."""
+    graph = open_graph(tmp_path)
+    events = [
+        record(f"m{n:02}", "group", user="u", at=NOON + n, body={"groupId": "g", "traits": {"seats": n, "plan": 1}})
+        for n in range(30)
+    ]
+    Random(1).shuffle(events)
+    for start in range(0, 30, 4):
+        apply(graph, *events[start : start + 4])
+    found = graph.trait_history(("group_id", "g"), "seats")
+    assert found is not None
+    assert {name: [each.value for each in values] for name, values in found.items()} == {
+        "seats": [str(n) for n in range(29, 19, -1)]
+    }
+    assert found["seats"][0] == Trait("29", "src", NOON + 29, "m29")
+    (rows,) = graph._database.connection.execute("SELECT count(*) FROM trait_history").fetchone()
+    assert rows == 9
+    assert graph.trait_history(("group_id", "g"), "never") == {}
+    assert graph.trait_history("use_nothing") is None
+    graph.close()
+
+
+def test_an_external_id_keeps_so_many_earlier_values(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of the first names by alphabet, the newest of each: the same ones in any order. A name without room has no history either."""
+    monkeypatch.setattr(traits_module, "MAX_EARLIER", 3)
+    monkeypatch.setattr(traits_module, "MAX_TRAITS", 3)
+    writes = [
+        identify(f"m{n}", dict.fromkeys(names, n), user="u", at=NOON + n)
+        for n, names in enumerate(["abd", "ab", "bd", "abc"])
+    ]
+    for number, order in enumerate(permutations(writes)):
+        for size in (1, 2, 4):
+            graph = open_graph(tmp_path / f"{number} {size}")
+            for at in range(0, 4, size):
+                apply(graph, *order[at : at + size])
+            found = shown_history(graph, ("user_id", "u"))
+            values = {name: [value for value, *_rest in values] for name, values in found.items()}
+            assert values == {"a": ["3", "1", "0"], "b": ["3", "2"], "c": ["3"]}
+            (rows,) = graph._database.connection.execute("SELECT count(*) FROM trait_history").fetchone()
+            assert rows == 3
+            graph.close()
+
+
+def test_values_of_one_batch_count_towards_the_bound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those that never were the value of the trait, because a later one was in the same batch."""
+    monkeypatch.setattr(traits_module, "MAX_EARLIER", 3)
+    found = history_of(tmp_path, [identify(f"m{n}", {"a": n}, user="u", at=NOON + n) for n in range(6)])
+    assert [value for value, *_rest in found["a"]] == ["5", "4", "3", "2"]
+
+
+def test_a_name_that_finds_no_room_leaves_no_history(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it had goes with it: it would be kept for good otherwise, and told when the name has room again."""
+    monkeypatch.setattr(traits_module, "MAX_TRAITS", 1)
+    graph = open_graph(tmp_path)
+    apply(graph, identify("m1", {"b": 1}, user="u"), identify("m2", {"b": 2}, user="u", at=NOON + 1))
+    assert [each.value for each in (graph.trait_history(("user_id", "u")) or {})["b"]] == ["2", "1"]
+    apply(graph, identify("m3", {"a": 1}, user="u"))
+    assert list(graph.trait_history(("user_id", "u")) or {}) == ["a"]
+    graph.close()

@@ -106,7 +106,7 @@ async def test_about_a_profile(asked: Asked) -> None:
     asked.apply(*a_family())
     ids = ["user_id:ada", "anonymous_id:laptop", "email:ADA@example.com", "group_id:g1", "user_id:nobody", "user_id:0"]
     for one in [*ids, asked.alone("profile", id="user_id:bob")["profileId"]]:
-        for question in ("profile", "traits", "links"):
+        for question in ("profile", "traits", "trait_history", "links"):
             await asked.both(question, id=one)
     for one in ids[:3]:
         await asked.both("history", id=one)
@@ -231,7 +231,7 @@ async def test_any_events(tmp_path: Path, layout: Layout) -> None:
         ids = {f"anonymous_id:{each.anonymous_id}" for each in events if each.anonymous_id}
         ids |= {f"user_id:{each.user_id}" for each in events if each.user_id}
         for one in sorted(ids):
-            for question in ("profile", "traits", "history", "links"):
+            for question in ("profile", "traits", "trait_history", "history", "links"):
                 await asked.both(question, id=one)
             for other in sorted(ids):
                 await asked.both("why", **{"from": one, "to": other})

@@ -17,7 +17,7 @@ from segment_do.errors import StorageFailed
 from segment_do.events.record import EXTERNAL_ID, Record
 from segment_do.identity.rules import Rules
 from segment_do.identity.shards import Layout
-from tests.segment_do.identity.events import LIMITS, TIGHT, TIGHT_LIMITS, meaning, shown
+from tests.segment_do.identity.events import LIMITS, TIGHT, TIGHT_LIMITS, histories, meaning, shown, shown_history
 from tests.segment_do.identity.shards.sharded import Sharded
 from tests.segment_do.identity.test_orders import some_events
 
@@ -56,7 +56,7 @@ def hand_over_somehow(sharded: Sharded, random: Random) -> None:
 @pytest.mark.parametrize("tight", [False, True])
 @pytest.mark.parametrize("layout", LAYOUTS, ids=lambda layout: layout.text)
 def test_shards_make_the_profiles_of_one_graph(tmp_path: Path, layout: Layout, tight: bool) -> None:
-    """Same partition, canonical ids and traits as plain sets give; every event comes out once; the id map ends at them."""
+    """Same partition, canonical ids, traits and what they were before as plain sets give; every event comes out once; the id map ends at them."""
     for seed in range(SEEDS // len(LAYOUTS) // 2):
         random = Random(f"{seed} {tight} {layout.text}")
         events = some_events(random)
@@ -65,6 +65,9 @@ def test_shards_make_the_profiles_of_one_graph(tmp_path: Path, layout: Layout, t
         arrive(sharded, random, events)
         expected = meaning(events, limits)
         assert {ids: shown(sharded.profile(*ids)) for ids in expected} == expected, seed
+        earlier = histories(events, limits)
+        found = {ids: shown_history(sharded.owner(ids)[0], ids) for ids in expected}
+        assert found == {ids: earlier.get(ids, {}) for ids in expected}, seed
         told = sharded.told()
         came_out = sorted(each.message_id for each in told if each.type != EXTERNAL_ID)
         assert came_out == sorted(each.message_id for each in events), seed
