@@ -136,7 +136,9 @@ class ProfileApp:
         return events_answer(call, await self._profiles.profile_events(wanted))
 
     async def _metadata(self, call: Call) -> Any:
-        return metadata_answer(await self._profile(call))
+        profile = await self._profile(call)
+        newest = EventsWanted.of(call.space, profile, self._clock() // 1000, limit=1)
+        return metadata_answer(profile, await self._profiles.profile_events(newest))
 
     async def _links(self, call: Call) -> Any:
         return {"data": links_data(await self._profile(call, "links"))[: call.limit]}

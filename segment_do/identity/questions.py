@@ -220,10 +220,7 @@ def _split(graph: Graph, asked: Arguments, _defaults: Rules) -> dict[str, Any]:
 
 
 def _delete_id(graph: Graph, asked: Arguments, _defaults: Rules) -> dict[str, Any]:
-    """Take one id out of a profile, by the rules of Segment's Profile API; ``id`` is the one it was looked up by.
-
-    The other ids stay one profile. That takes several transactions; what was done by then is in the audit.
-    """
+    """Take one id out of a profile, by the rules of Segment's Profile API; ``id`` is the one it was looked up by."""
     lookup, gone = named_id(asked["id"]), named_id(asked["delete"])
     ids = _found(graph.find(lookup)).external_ids
     name = f"{gone[0]}:{gone[1]}"
@@ -236,11 +233,7 @@ def _delete_id(graph: Graph, asked: Arguments, _defaults: Rules) -> dict[str, An
         raise InvalidRequest("The id that the profile is looked up by cannot be deleted.", code="validation_error")
     if gone[0] == "user_id" and sum(each.kind == "user_id" for each in ids) == 1:
         raise InvalidRequest("The last user_id of a profile cannot be deleted.", code="validation_error")
-    graph.revisions.split([gone], asked["by"])
-    for each in ids:  # an event that tied the deleted id to others has tied those to each other as well
-        rest = (each.kind, each.value)
-        if rest != accepted and graph.profile_id_of(*rest) != graph.profile_id_of(*lookup):
-            graph.revisions.merge(lookup, rest, asked["by"])
+    graph.revisions.delete_id(lookup, gone, asked["by"])
     return {"type": gone[0], "id": gone[1]}
 
 

@@ -234,6 +234,10 @@ class Resolution:
         """See :meth:`.ids.Nodes.forget`."""
         self._nodes.forget(node, kind, value)
 
+    def numbered(self, number: int) -> Node:
+        """The node of a number that the file knows."""
+        return self._nodes.by_number(number)
+
     def finish(self) -> None:
         """Inside a transaction that changed something by hand: store the rest of it."""
         self.bonds.write()

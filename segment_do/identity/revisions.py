@@ -105,6 +105,34 @@ class Revisions:
 
         self._revise("merge", change, ids=[one, other], by=by)
 
+    def delete_id(self, lookup: Id, gone: Id, by: str) -> None:
+        """Take one id out of its profile for good; the profile's others stay one, among them ``lookup``.
+
+        Raises:
+            NotFound: no event carried one of them.
+            InvalidRequest: they are not of one profile.
+        """
+        stays, goes = self._resolution.known(*lookup), self._resolution.known(*gone)
+        bonds, clusters = self._resolution.bonds, self._resolution.clusters
+
+        def change(connection: sqlite3.Connection) -> None:
+            kept = set(profile_nodes(connection, profile_root(connection, stays.node))) - {goes.node}
+            if stays is goes or profile_root(connection, stays.node) != profile_root(connection, goes.node):
+                raise InvalidRequest("The ids are of different profiles already.", code="nothing_to_split")
+            last = bonds.last(bonds.component(kept))
+            self._cut(connection, _bonds_across(bonds, {goes.node}, {goes.node}))  # also those that a limit refused
+            # An event that tied it to others has tied those to each other. What falls apart is joined, later than all that is decided there.
+            parts = {profile_root(connection, node): node for node in sorted(kept, reverse=True)}
+            del parts[profile_root(connection, stays.node)]
+            record = _by_hand(max(self._clock(), last[0] + 1 if last else 0))
+            for node in parts.values():
+                other = self._resolution.numbered(node)
+                rank = self._resolution.rules.rank
+                nodes = sorted((stays, other), key=lambda each: (rank(each.kind), each.value))
+                _join_by_hand(bonds, clusters, nodes, record)
+
+        self._revise("delete_id", change, id=lookup, deleted=gone, by=by)
+
     def set_rules(self, rules: Rules | None, defaults: Rules, by: str) -> None:
         """Give the graph rules of its own, or (None) take them away; every profile is made anew by them.
 

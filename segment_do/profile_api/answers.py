@@ -90,18 +90,20 @@ def events_answer(call: Call, rows: Sequence[list[Any]]) -> Part:
     return {"data": event_items(page), "cursor": _cursor(call, following)}
 
 
-def metadata_answer(told: Part) -> Part:
-    """``{"metadata": {…}}``. ``updated_at`` is exact to the hour. A profile does not expire, and which message was its last is not kept."""
+def metadata_answer(told: Part, newest: Sequence[list[Any]]) -> Part:
+    """``{"metadata": {…}}``, with ``newest`` the rows of the profile's last event, if it had one lately. A profile does not expire."""
     first = min(told["externalIds"], key=lambda each: (each["firstSeen"], each["messageId"]))
+    last = dict(zip(COLUMNS, newest[0], strict=True)) if newest else {}
     return {
         "metadata": {
             "created_at": told["firstSeen"],
-            "updated_at": told["lastSeen"],
+            # An id knows the hour in which it was last seen.
+            "updated_at": max(told["lastSeen"], iso(last["at"])) if last else told["lastSeen"],
             "expires_at": None,
             "first_message_id": first["messageId"] or None,
             "first_source_id": first["sourceId"] or None,
-            "last_message_id": None,
-            "last_source_id": None,
+            "last_message_id": last.get("message_id"),
+            "last_source_id": last.get("source_id"),
         }
     }
 

@@ -226,21 +226,32 @@ async def test_events_are_chosen_and_paged(space: Space) -> None:
 
 
 async def test_metadata(space: Space) -> None:
-    """The first message and its source; what is not kept is null."""
-    await space.send(event("m1", timestamp=ago(hours=5)), event("m2", anonymousId="a1", timestamp=ago(hours=6)))
-    found = await space.get("metadata")
-    updated = (NOW - timedelta(hours=5)).replace(minute=0, second=0).isoformat().replace("+00:00", ".000Z")
-    assert found == {
+    """The first message and its source, and the last, whatever came last."""
+    await space.send(
+        event("m1", timestamp=ago(hours=5)),
+        event("m2", anonymousId="a1", timestamp=ago(hours=6)),
+        event("m3", userId=None, anonymousId="a1", timestamp=ago(hours=5, minutes=1)),
+    )
+    assert await space.get("metadata") == {
         "metadata": {
             "created_at": ago(hours=6),
-            "updated_at": updated,
+            "updated_at": ago(hours=5),
             "expires_at": None,
             "first_message_id": "m2",
             "first_source_id": space.source.id,
-            "last_message_id": None,
-            "last_source_id": None,
+            "last_message_id": "m1",
+            "last_source_id": space.source.id,
         }
     }
+
+
+async def test_metadata_of_a_profile_that_is_quiet(space: Space) -> None:
+    """Which message was the last of one without events in two weeks is not known, and then its time is known to the hour."""
+    await space.send(event("m1", timestamp=ago(days=15)))
+    found = (await space.get("metadata"))["metadata"]
+    hour = (NOW - timedelta(days=15)).replace(minute=0, second=0).isoformat().replace("+00:00", ".000Z")
+    assert (found["first_message_id"], found["last_message_id"], found["last_source_id"]) == ("m1", None, None)
+    assert found["updated_at"] == hour
 
 
 async def test_accounts_and_links(space: Space) -> None:
@@ -446,9 +457,8 @@ async def test_an_external_id_is_deleted(space: Space) -> None:
     assert sorted(ids) == ["a2", "ann", "x@y.z"]
     assert [one["id"] for one in (await space.get("external_ids", "anonymous_id:a1"))["data"]] == ["a1"]
     lines = (await space.told("GET", "/api/identities/tom/audit"))["lines"]
-    assert [(each["action"], each["detail"]["by"]) for each in lines] == [
-        ("merge", "profile api"),
-        ("split", "profile api"),
+    assert [(each["action"], each["detail"]) for each in lines] == [
+        ("delete_id", {"id": ["user_id", "ann"], "deleted": ["anonymous_id", "a1"], "by": "profile api"})
     ]
     await space.send(event("m3", "identify", anonymousId="a1", traits={"email": "x@y.z"}))
     assert [one["id"] for one in (await space.get("external_ids", "anonymous_id:a1"))["data"]] == ["a1"]
