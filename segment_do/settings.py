@@ -190,7 +190,8 @@ class ProfileSettings(_Section):
     """The Profile API, see docs/profile-api.md."""
 
     requests_per_second: Positive = Field(
-        100, description="Profile API requests of one space that a replica answers in a second; more are answered 429."
+        100,
+        description="Profile API requests of one space that the platform answers in a second, divided evenly among the replicas; more are answered 429.",
     )
 
 

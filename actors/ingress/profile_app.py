@@ -72,7 +72,7 @@ class ProfileApp:
         self._keys = keys
         self._profiles = profiles
         self._elsewhere = elsewhere
-        self._rates = Rates(settings.profiles.requests_per_second)
+        self._rates = Rates(settings.profiles.requests_per_second, settings.ingress.replicas)
         self._clock = clock
         self._monotonic = monotonic
         self._new_id = new_id

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Final
 
 from segment_do.errors import RateLimited
@@ -13,10 +14,14 @@ _MOST_SPACES: Final = 10_000
 
 
 class Rates:
-    """One process's count. Only those who proved who they are get a bucket."""
+    """One process's count, and its share of the platform's rate. Only those who proved who they are get a bucket."""
 
-    def __init__(self, per_second: int) -> None:
+    def __init__(self, per_second: int, processes: int) -> None:
+        """``per_second``: of all ``processes`` together, each of which counts by itself."""
         self._per_second = per_second
+        self._share = per_second / processes
+        self._full = max(1.0, self._share)
+        """Requests at once; a bucket that holds less than one would never let any through."""
         self._buckets: dict[str, tuple[float, float]] = {}
 
     def spend(self, space: str, now: float) -> None:
@@ -25,11 +30,12 @@ class Rates:
         Raises:
             RateLimited: the space asks more than ``per_second`` times a second.
         """
-        left, at = self._buckets.get(space, (float(self._per_second), now))
-        left = min(float(self._per_second), left + (now - at) * self._per_second)
+        left, at = self._buckets.get(space, (self._full, now))
+        left = min(self._full, left + (now - at) * self._share)
         if len(self._buckets) >= _MOST_SPACES and space not in self._buckets:
             self._buckets.clear()
         if left < 1.0:
             self._buckets[space] = (left, now)
-            raise RateLimited(f"A space may ask {self._per_second:,} times a second.", retry_after=1)
+            wait = math.ceil((1.0 - left) / self._share)
+            raise RateLimited(f"A space may ask {self._per_second:,} times a second.", retry_after=wait)
         self._buckets[space] = (left - 1.0, now)

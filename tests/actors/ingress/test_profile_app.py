@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from segment_do.identity import profile_id
-from segment_do.settings import ProfileSettings
+from segment_do.settings import IngressSettings, ProfileSettings
 from tests.actors.profiled import Profiled
 
 ANN = "user_id:ann"
@@ -393,8 +393,9 @@ async def test_every_answer_has_an_id_and_no_cors(space: Space) -> None:
 
 
 async def test_a_space_may_ask_so_often(tmp_path: Path) -> None:
-    """Beyond its rate 429 with Retry-After, after which it may again; other spaces are not held up."""
-    space = Space(tmp_path, profiles=ProfileSettings(requests_per_second=3))
+    """Beyond a replica's share of the rate 429 with Retry-After, after which it may again; other spaces are not held up."""
+    shared = IngressSettings(replicas=2)
+    space = Space(tmp_path, profiles=ProfileSettings(requests_per_second=6), ingress=shared)
     await space.start()
     try:
         await space.send(event("m1"))
