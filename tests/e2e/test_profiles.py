@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import ast
 import asyncio
+import re
 import time
+from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 
 from segment_do import Analytics
+from segment_do.errors import NotFound
 from tests.load.platform import Platform
 from tests.segment_do.cli.conftest import run
 
@@ -44,3 +49,45 @@ async def test_a_person_comes_out(platform: Platform) -> None:
         ran = await asyncio.to_thread(run, "profile", "unmerge", "profiles", bond, environment=environment)
         assert ran.code == 0, ran
         assert await agent.profile("anonymous_id:a1").traits() == {}
+
+
+PAGE = (Path(__file__).parent.parent.parent / "docs" / "python.md").read_text()
+
+
+async def answers(code: str, names: dict[str, Any]) -> list[Any]:
+    """Run an example; the values of its lines that are expressions."""
+    tree = ast.parse(code)
+    for statement in tree.body:
+        if isinstance(statement, ast.Expr):
+            statement.value = ast.Call(ast.Name("told", ast.Load()), [statement.value], [])
+    told: list[Any] = []
+    compiled = compile(ast.fix_missing_locations(tree), "python.md", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+    await eval(compiled, names | {"told": told.append})
+    return told
+
+
+async def test_the_page_on_profiles_runs(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The example of docs/python.md as it stands, of an identity of its own; what its comments say comes out."""
+    monkeypatch.setenv("SEGMENT_DO_HOME", str(platform.home))
+    (code,) = re.findall(r"```python\n((?:(?!```).)*?\.profile\(.*?)```", PAGE, re.DOTALL)
+    async with Analytics.for_("page") as agent:
+        await agent.identify("ada", {"plan": "free"}, message_id="q1")
+        await agent.identify("ada", {"plan": "pro"}, context={"traits": {"email": "ada@example.com"}}, message_id="q2")
+        await agent.group("acme", user_id="ada", message_id="q3")
+        until = time.monotonic() + 30
+        seen: list[Any] = []
+        while len(seen) < 3:
+            assert time.monotonic() < until, seen
+            try:
+                seen = await agent.profile("user_id:ada").events()
+            except NotFound:
+                await asyncio.sleep(0)
+    assert '"tom"' in code
+    traits, ids, events, links, chain, steps, values, waited = await answers(code.replace('"tom"', '"page"'), {})
+    assert traits == waited == {"plan": "pro"}
+    assert ids == [{"type": "user_id", "id": "ada"}, {"type": "email", "id": "ada@example.com"}]
+    assert {one["message_id"] for one in events} == {"q1", "q2", "q3"}
+    assert [each["external_ids"][0]["id"] for each in links] == ["acme"]
+    assert [edge["messageId"] for edge in chain] == ["q2"]
+    assert [step["joined"] for step in steps] == [["user_id:ada", "email:ada@example.com"]]
+    assert [(each["value"], each["messageId"]) for each in values] == [("pro", "q2"), ("free", "q1")]
