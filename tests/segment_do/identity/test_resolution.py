@@ -149,6 +149,24 @@ def test_a_sixth_anonymous_id_is_left_out(graph: Graph) -> None:
     assert (sixth.profile_id, set(sixth.traits)) == (profile_id("anonymous_id", "a6"), {"t6"})
 
 
+def test_a_profile_of_before_that_grows_in_the_batch_in_which_a_limit_is_met(tmp_path: Path) -> None:
+    """What is in the file of it is not all: the event that came first in the batch happened last, and is the one that is left out."""
+    events = [
+        record("m1", user="u", anonymous="a1", at=NOON),
+        record("m2", user="u", anonymous="a2", at=NOON + 2),
+        record("m3", user="u", anonymous="a3", at=NOON + 1),
+    ]
+    graph = open_graph(tmp_path, rules=TIGHT)
+    apply(graph, events[0])
+    graph.close()
+    graph = open_graph(tmp_path, rules=TIGHT)  # nothing in memory knows its last bond
+    apply(graph, *events[1:])
+    found = graph.profile("user_id", "u")
+    assert found is not None
+    assert [each.value for each in found.external_ids] == ["u", "a1", "a3"]
+    graph.close()
+
+
 def test_caches_are_bounded_and_change_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With room for two ids a kind, profiles come out as with room for thousands."""
     monkeypatch.setattr(ids_module, "GENERATION_IDS", {"user_id": 2, "anonymous_id": 2, "other": 2})
