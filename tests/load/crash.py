@@ -251,6 +251,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--rate", type=float, default=400.0, help="events a second")
     parser.add_argument("--connections", type=int, default=16)
     parser.add_argument("--identities", type=int, default=3)
+    parser.add_argument(
+        "--shards", type=int, default=0, help="lay each identity out over so many graphs, in a pool; 0: one graph"
+    )
     parser.add_argument("--webhook-batch", type=int, default=1, help="events a webhook request")
     parser.add_argument("--json", action="store_true", help="the result as JSON on stdout")
     parser.add_argument("--keep", action="store_true", help="keep the home in any case")
@@ -273,7 +276,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     console = Console(stderr=True)
     folder = Path(tempfile.mkdtemp(prefix="segment_do-crash-"))
-    platform = Platform(folder / "home")
+    platform = Platform(folder / "home", settings=_layouts(given.shards, given.identities))
     (folder / "home").mkdir()
     held = False
     try:
@@ -296,6 +299,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             _remove(folder)
         else:
             console.print(f"kept {folder} (home, ledger.txt, delivered.txt); seed {plan.seed}")
+
+
+def _layouts(shards: int, identities: int) -> dict[str, str]:
+    if not shards:
+        return {}
+    named = {f"crash-{number}": {"shards": shards} for number in range(identities)}
+    return {"IDENTITY__PLACEMENT": "pool", "IDENTITY__LAYOUTS": json.dumps(named)}
 
 
 def _remove(folder: Path) -> None:
