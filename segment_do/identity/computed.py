@@ -82,7 +82,10 @@ class Computed:
         self._swept_on: int | None = None
         """The day on which a sweep found nothing more to do."""
         self._slots: dict[Whose, _Slots] = {"users": _Slots(), "accounts": _Slots()}
-        self.of_accounts = any(each.definition.collection == "accounts" for each in self.all)
+        self._of: dict[Whose, set[int]] = {"users": set(), "accounts": set()}
+        for each in self.all:
+            self._of[each.definition.collection].add(each.number)
+        self.of_accounts = bool(self._of["accounts"])
         """Whether some are of accounts; nobody needs to say which events name them where none are."""
         self._numbers = {each.number for each in self.all}
         self._of_traits: dict[Whose, set[int]] = {"users": set(), "accounts": set()}
@@ -236,13 +239,14 @@ class Computed:
     def _look(self, trigger: str, now: int) -> list[Record]:
         profiles: dict[int, tuple[int, set[int], str]] = {}
         for node, numbers in self._due.items():
-            root, canonical = self._connection.execute(
-                "SELECT profile, coalesce(canonical, node) FROM external_id LEFT JOIN profile ON root = profile"
+            root, canonical, kind = self._connection.execute(
+                "SELECT profile, coalesce(canonical, node), kind FROM external_id LEFT JOIN profile ON root = profile"
                 " WHERE node = ?",
                 (node,),
             ).fetchone()
             due = profiles[root][1] if root in profiles else set()
-            due.update(numbers, *(self._readers.get(number, ()) for number in numbers))
+            wanted = self._of["accounts" if kind in ACCOUNT_TYPES else "users"].intersection(numbers)
+            due.update(wanted, *(self._readers.get(number, ()) for number in wanted))
             profiles[root] = (
                 canonical,
                 due,
@@ -252,14 +256,8 @@ class Computed:
         told: list[Record] = []
         for root, (canonical, due, cause) in sorted(profiles.items()):
             nodes = profile_nodes(self._connection, root)
-            (kind,) = self._connection.execute("SELECT kind FROM external_id WHERE node = ?", (canonical,)).fetchone()
-            collection = "accounts" if kind in ACCOUNT_TYPES else "users"
             for computation in self.all:
-                if (
-                    computation.number in due
-                    and not computation.filling
-                    and computation.definition.collection == collection
-                ):
+                if computation.number in due and not computation.filling:
                     value = self._value(computation, nodes, canonical, now // DAY_MICROSECONDS)
                     if self._changed(computation, canonical, value, now):
                         told.append(self._told(computation, nodes, canonical, value, cause, now))
