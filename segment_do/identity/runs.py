@@ -46,7 +46,7 @@ SYNC_BYTES = 8 * 2**20
 """Written data is synced in such steps, so that a batch's own sync never waits behind a whole run."""
 _READ_BYTES = 2**20
 _HALF, _ONE, _LAST_SIX = np.uint64(32), np.uint64(1), np.uint64(63)
-_SHARES: Final = [np.uint64(each) for each in (6, 12, 18)]
+_SHARES: Final = np.array([[0], [6], [12], [18]], dtype=np.uint64)
 
 
 class Stopped(Exception):
@@ -57,9 +57,9 @@ class Batch:
     """Keys of a batch as words, prepared once for all runs."""
 
     def __init__(self, keys: list[bytes]) -> None:
-        words = np.frombuffer(b"".join(keys), dtype=">u8").reshape(-1, 2)
-        self.primary: Words = words[:, 0].astype(np.uint64)
-        self.secondary: Words = words[:, 1].astype(np.uint64)
+        words = np.frombuffer(b"".join(keys), dtype=">u8").astype(np.uint64)
+        self.primary: Words = words[::2]
+        self.secondary: Words = words[1::2]
         self.high: Words = self.primary >> _HALF
         self.marks: Words = _marks(self.primary)
 
@@ -119,9 +119,9 @@ def held(runs: Sequence[Run], keys: list[bytes]) -> set[int]:
     words = np.empty(places.shape, dtype=np.uint64)
     for run, its_places, its_words in zip(runs, places, words, strict=True):
         run.filter.take(its_places, out=its_words, mode="clip")  # "raise" would take a copy
-    passed = (words & batch.marks) == batch.marks
-    for place in passed.any(axis=1).nonzero()[0].tolist():
-        found.update(runs[place].find(batch, passed[place].nonzero()[0]))
+    those, positions = ((words & batch.marks) == batch.marks).nonzero()
+    for place in set(those.tolist()):
+        found.update(runs[place].find(batch, positions[those == place]))
     return found
 
 
@@ -222,9 +222,7 @@ def _places(primary: Words, words: int) -> npt.NDArray[np.int64]:
 
 def _marks(primary: Words) -> Words:
     """The bits of each key in its word: four, fewer where two fall on one another."""
-    marks = _ONE << (primary & _LAST_SIX)
-    for share in _SHARES:
-        marks |= _ONE << (primary >> share & _LAST_SIX)
+    marks: Words = np.bitwise_or.reduce(_ONE << (primary >> _SHARES & _LAST_SIX), axis=0)
     return marks
 
 
