@@ -16,7 +16,7 @@ from segment_do.identity.decision import Bond, Id
 from segment_do.identity.ids import Node
 from segment_do.identity.rules import Rules
 
-__all__ = ["FORCED_RULES", "Bonds", "Staged"]
+__all__ = ["FORCED_RULES", "Bonds", "Staged", "nodes_of", "parts"]
 
 FORCED_RULES: Final = frozenset({"alias", "manual"})
 """Rules under which ids are joined whatever the limits say."""
@@ -179,7 +179,7 @@ class Bonds:
         edge = list(found)
         while edge:
             reached: set[int] = set()
-            for some in _parts(edge):
+            for some in parts(edge):
                 for (key,) in self._connection.execute(
                     "SELECT nodes FROM json_each(?) JOIN bond_of ON node = json_each.value JOIN bond USING (bond)"
                     " WHERE cut IS NULL",
@@ -196,7 +196,7 @@ class Bonds:
         """
         found = []
         for number, key, timestamp, message_id, rule in self.rows(nodes):
-            ids = self._ordered(key, names)
+            ids = self.ordered(key, names)
             if len(ids) > 1:
                 found.append(Bond(timestamp, message_id, ids, rule in FORCED_RULES, number))
         return found
@@ -208,16 +208,26 @@ class Bonds:
     def rows(self, nodes: Iterable[int]) -> list[tuple[int, bytes, int, str, str]]:
         """(bond, key, timestamp, message id, rule) of each bond of these nodes that is not cut."""
         found: dict[int, tuple[int, bytes, int, str, str]] = {}
-        for some in _parts(list(nodes)):
+        for some in parts(list(nodes)):
             for row in self._connection.execute(
-                "SELECT DISTINCT bond.bond, nodes, timestamp, message_id, rule FROM json_each(?)"
+                "SELECT bond.bond, nodes, timestamp, message_id, rule FROM json_each(?)"
                 " JOIN bond_of ON node = value JOIN bond ON bond.bond = bond_of.bond AND cut IS NULL",
                 (json.dumps(some),),
             ):
                 found[row[0]] = row
         return list(found.values())
 
-    def _ordered(self, key: bytes, names: dict[int, Id]) -> tuple[Id, ...]:
+    def within(self, nodes: Iterable[int]) -> list[tuple[int, bytes, int, str, str]]:
+        """Of :meth:`rows` those that name several of these nodes, of which there are no more than a profile has."""
+        return self._connection.execute(
+            "SELECT bond.bond, nodes, timestamp, message_id, rule FROM"
+            " (SELECT bond AS number FROM json_each(?) JOIN bond_of ON node = value GROUP BY bond HAVING count(*) > 1)"
+            " JOIN bond ON bond = number AND cut IS NULL",
+            (json.dumps(list(nodes)),),
+        ).fetchall()
+
+    def ordered(self, key: bytes, names: dict[int, Id]) -> tuple[Id, ...]:
+        """The ids of a bond by priority, the highest first, without those that the rules block by now."""
         rank = self._rules.rank
         ids = [name for node in nodes_of(key) if self._rules.accepted(*(name := names[node])) is not None]
         ids.sort(key=lambda each: (rank(each[0]), each[1]))
@@ -243,5 +253,6 @@ def nodes_of(key: bytes) -> tuple[int, ...]:
     return struct.unpack(f">{len(key) // 8}Q", key[: len(key) // 8 * 8])
 
 
-def _parts(nodes: list[int]) -> list[list[int]]:
+def parts(nodes: list[int]) -> list[list[int]]:
+    """So many nodes as one statement is given."""
     return [nodes[at : at + _AT_ONCE] for at in range(0, len(nodes), _AT_ONCE)]

@@ -2,15 +2,17 @@
 
 While everything that events ever brought together keeps within the limits, clusters only grow, and no order matters. Where a limit keeps
 something apart, all that hangs together is *contested*: a later event is decided on top of what there is, an earlier one has the whole
-component replayed in the order of its events.
+component replayed in the order of its events, unless the result is sure to be the same (see :meth:`Clusters._is_as_if_last`).
 """
 
 from __future__ import annotations
 
+import itertools
+import json
 import sqlite3
 from collections.abc import Iterable, Sequence
 
-from segment_do.identity.bonds import Bonds
+from segment_do.identity.bonds import FORCED_RULES, Bonds, nodes_of, parts
 from segment_do.identity.decision import Group, Id, canonical, decide, fits, replay
 from segment_do.identity.ids import Cluster, Node, Nodes
 from segment_do.identity.profile import profile_nodes, profile_root
@@ -31,6 +33,8 @@ class Clusters:
         self._absorbed: dict[int, Cluster] = {}
         self._alone: list[tuple[Node, Cluster]] = []
         self._last: dict[int, tuple[int, str]] = {}
+        self._pasts: dict[int, list[tuple[tuple[int, str], frozenset[Id]]]] = {}
+        """Root → what joined the ids of a contested profile, when. Of those that late events of this batch touch."""
         self._replay: set[int] = set()
         self.moved: dict[int, Node] = {}
         """Nodes that belong to another profile than before the batch, or to one of another name."""
@@ -59,15 +63,18 @@ class Clusters:
             if fits([self._group(unit) for unit in units], self._rules, timestamp):
                 self._merge(units, key)
                 return
-        if not news or forced or self._rules.windowed or not self._is_last(units, key):
-            self._replay.update(node.node for node in nodes)
-            return
+        last = None if forced or self._rules.windowed else self._last_of(units)
         groups = {id(unit): self._group(unit) for unit in units}
         accepted = decide([groups[id(node.cluster or node)] for node in nodes], self._rules, timestamp)
+        in_order = last is not None and news and (self._rules.order == "arrival" or last < key)
+        if last is None or not (in_order or self._is_as_if_last(nodes, accepted, key)):
+            self._replay.update(node.node for node in nodes)
+            return
         component = self._contest(nodes)
-        if accepted > 1:
-            self._merge(self._units(nodes[:accepted]), key).component = component
-        self._last[component] = key
+        joined = self._units(nodes[:accepted])
+        if len(joined) > 1:
+            self._merge(joined, key).component = component
+        self._last[component] = key if in_order else max(last, key)
 
     def write(self) -> None:
         """Inside the batch's transaction, when nodes and bonds are in the file: store what changed, replay what has to be."""
@@ -93,7 +100,7 @@ class Clusters:
 
     def clear(self) -> None:
         """The batch is over, either way."""
-        self._changed, self._absorbed, self._alone, self._last = {}, {}, [], {}
+        self._changed, self._absorbed, self._alone, self._last, self._pasts = {}, {}, [], {}, {}
         self._replay, self.moved, self.left = set(), {}, set()
 
     def replay(self, seeds: Iterable[int]) -> None:
@@ -108,31 +115,32 @@ class Clusters:
         groups, _decided = replay(bonds, self._rules)
         component_of = _connected(bonds, names.values())
         totals: dict[Id, Group] = {}
-        for name in names.values():
-            totals.setdefault(component_of[name], Group([])).ids.append(name)
-        contested = {
-            root: not fits([Group(total.ids)], self._rules, 0) or self._rules.windowed for root, total in totals.items()
-        }
-        before = self._profiles(members)
-        self._forget(members, before)
-        done: set[int] = set()
+        first: dict[Id, int] = {}
         for name, node in numbers.items():
-            if node in done:
-                continue
-            ids = groups[name].ids if name in groups else [name]
-            inside = [numbers[each] for each in ids]
-            done.update(inside)
             component = component_of[name]
-            marked = min(numbers[each] for each in totals[component].ids) if contested[component] else None
-            self._place(inside, numbers[canonical(ids, self._rules)], marked)
-        for component, total in totals.items():
-            if contested[component]:
-                last = max(
-                    (bond.timestamp, bond.message_id) for bond in bonds if component_of[bond.ids[0]] == component
-                )
-                marked = min(numbers[each] for each in total.ids)
-                self._connection.execute("INSERT OR REPLACE INTO contested VALUES (?, ?, ?)", (marked, *last))
-        self._note_moves(before, members)
+            totals.setdefault(component, Group([])).ids.append(name)
+            first[component] = min(node, first.get(component, node))
+        last: dict[Id, tuple[int, str]] = {}
+        for bond in bonds:
+            component, key = component_of[bond.ids[0]], (bond.timestamp, bond.message_id)
+            last[component] = max(key, last.get(component, key))
+        # A component is known by its smallest node.
+        contested = {
+            component: first[component]
+            for component in last
+            if self._rules.windowed or not fits([Group(totals[component].ids)], self._rules, 0)
+        }
+        made = {id(group): group for group in groups.values()}.values()
+        inside = [([numbers[name] for name in group.ids], group.ids) for group in made]
+        inside += [([node], [name]) for name, node in numbers.items() if name not in groups]
+        self._replace(
+            members,
+            [
+                (nodes, numbers[canonical(ids, self._rules)], contested.get(component_of[ids[0]]))
+                for nodes, ids in inside
+            ],
+            {number: last[component] for component, number in contested.items()},
+        )
 
     def replay_all(self) -> None:
         """Work out every profile anew, a component at a time: the rules are others now."""
@@ -263,10 +271,9 @@ class Clusters:
                 self._changed[id(unit)] = unit
         return component
 
-    def _is_last(self, units: Sequence[Node | Cluster], key: tuple[int, str]) -> bool:
-        """Whether a bond counts after every other of the components that it touches."""
-        if self._rules.order == "arrival":
-            return True
+    def _last_of(self, units: Sequence[Node | Cluster]) -> tuple[int, str] | None:
+        """(timestamp, message id) of the last bond of the components that these lie in; None where only a replay could tell."""
+        found: tuple[int, str] = (-(2**63), "")
         for unit in units:
             if isinstance(unit, Node):
                 continue  # an id that is alone, and not contested, has no bonds
@@ -280,11 +287,60 @@ class Clusters:
                 )
             elif last is None:
                 if id(unit) in self._changed:
-                    return False  # some of its bonds are in the file and some are not; a replay knows them all
+                    return None  # some of its bonds are in the file and some are not; a replay knows them all
                 last = unit.last = self._bonds.last(self._peers(unit.root))
-            if last is not None and tuple(last) >= key:
-                return False
-        return True
+            if last is not None:
+                found = max(found, (last[0], last[1]))
+        return found
+
+    def _is_as_if_last(self, nodes: Sequence[Node], accepted: int, key: tuple[int, str]) -> bool:
+        """Whether it is sure that a late bond does to profiles what it would do as the last, joining the first so many ids; ``nodes`` by priority.
+
+        It was joining those at its time if what they are now fits together: groups were smaller. Then all that was joined later is joined
+        still, because it is part of that, and all that was left out is left out still, because groups are no smaller. And it was joining no
+        more, if what at least was one profile with these ids at the time does not fit together with the next. Nothing of it holds by arrival.
+        """
+        if self._rules.order == "arrival":
+            return False
+        if accepted > 1 and not fits(
+            [self._group(unit) for unit in self._units(nodes[:accepted])], self._rules, key[0]
+        ):
+            return False  # somebody joined them by hand
+        if accepted == len(nodes):
+            return True
+        held = frozenset[Id]().union(*(self._held_at(node, key) for node in nodes[: accepted + 1]))
+        return not fits([Group(held)], self._rules, key[0])
+
+    def _held_at(self, node: Node, key: tuple[int, str]) -> frozenset[Id]:
+        """Ids that were one profile with a node's before a bond; not all, where this batch changed it."""
+        found = frozenset([(node.kind, node.value)])
+        cluster = node.cluster
+        if cluster is None or cluster.component is None or id(cluster) in self._changed:
+            return found
+        if cluster.root not in self._pasts:
+            self._pasts[cluster.root] = self._past(cluster)
+        past = [ids for at, ids in self._pasts[cluster.root] if at < key]
+        while True:  # at most once an id of the profile
+            grown = found.union(*(ids for ids in past if not found.isdisjoint(ids)))
+            if grown == found:
+                return found
+            found = grown
+
+    def _past(self, cluster: Cluster) -> list[tuple[tuple[int, str], frozenset[Id]]]:
+        """What joined the ids of a profile, when: of each bond the ids up to the first that is of another profile. That one was left
+        out then, and groups only grow. None of it is said where somebody joined ids by hand, whatever the limits say.
+        """
+        members = set(self._peers(cluster.root))
+        rows = self._bonds.within(members)
+        if any(row[4] in FORCED_RULES for row in rows):
+            return []
+        names = self._names(members.union(*(nodes_of(row[1]) for row in rows)))
+        inside = {names[node] for node in members}
+        found = []
+        for _number, key, timestamp, message_id, _rule in rows:
+            joined = frozenset(itertools.takewhile(inside.__contains__, self._bonds.ordered(key, names)))
+            found.append(((timestamp, message_id), joined))
+        return found
 
     # The file.
 
@@ -307,63 +363,90 @@ class Clusters:
         return profile_nodes(self._connection, profile_root(self._connection, node))
 
     def _names(self, nodes: Iterable[int]) -> dict[int, Id]:
-        found = {}
+        found: dict[int, Id] = {}
+        unknown = []
         for node in nodes:
             known = self._nodes.alive.get(node)
-            found[node] = (
-                (known.kind, known.value)
-                if known is not None
-                else self._connection.execute("SELECT kind, value FROM external_id WHERE node = ?", (node,)).fetchone()
+            if known is None:
+                unknown.append(node)
+            else:
+                found[node] = (known.kind, known.value)
+        for some in parts(unknown):
+            rows = self._connection.execute(
+                "SELECT node, kind, external_id.value FROM json_each(?) JOIN external_id ON node = json_each.value",
+                (json.dumps(some),),
             )
+            found.update((node, (kind, value)) for node, kind, value in rows)
         return found
 
-    def _profiles(self, nodes: Iterable[int]) -> dict[int, tuple[int, int]]:
-        """Node → (root of its profile, node that names it)."""
-        return {
-            node: self._connection.execute(
-                "SELECT profile, coalesce(canonical, node) FROM external_id LEFT JOIN profile ON root = profile"
-                " WHERE node = ?",
-                (node,),
-            ).fetchone()
-            for node in nodes
+    def _replace(
+        self,
+        members: set[int],
+        profiles: Sequence[tuple[list[int], int, int | None]],
+        contested: dict[int, tuple[int, str]],
+    ) -> None:
+        """Store what a replay found of these nodes: profiles (nodes, the one that names it, component) and the last bond of each component.
+        Of a large component most stays as it is: only what is another than before is written.
+        """
+        before: dict[int, tuple[int, int]] = {}
+        rows: dict[int, tuple[int, int | None]] = {}
+        for some in parts(list(members)):
+            for node, root, named, component in self._connection.execute(
+                "SELECT node, external_id.profile, canonical, component FROM json_each(?) JOIN external_id ON node = json_each.value"
+                " LEFT JOIN profile ON profile.root = external_id.profile",
+                (json.dumps(some),),
+            ):
+                before[node] = (root, node if named is None else named)
+                if named is not None:
+                    rows[root] = (named, component)
+                self._nodes.clusters.pop(root, None)
+                if (known := self._nodes.alive.get(node)) is not None:
+                    known.held_by = None
+        now = {
+            min(nodes): (named, component)
+            for nodes, named, component in profiles
+            if len(nodes) > 1 or component is not None
         }
-
-    def _forget(self, nodes: Iterable[int], before: dict[int, tuple[int, int]]) -> None:
-        roots = {root for root, _named in before.values()}
-        self._connection.executemany(
-            "DELETE FROM contested WHERE component = (SELECT component FROM profile WHERE root = ?)",
-            [(root,) for root in roots],
+        execute = self._connection.executemany
+        execute(
+            "UPDATE external_id SET profile = ? WHERE node = ?",
+            [
+                (root, node)
+                for nodes, *_rest in profiles
+                for root in [min(nodes)]
+                for node in nodes
+                if before[node][0] != root
+            ],
         )
-        self._connection.executemany("DELETE FROM profile WHERE root = ?", [(root,) for root in roots])
-        for root in roots:
-            self._nodes.clusters.pop(root, None)
-        for node in nodes:
-            if (known := self._nodes.alive.get(node)) is not None:
-                known.held_by = None
-
-    def _place(self, nodes: Sequence[int], named: int, component: int | None) -> None:
-        """Store what a replay found: these are one profile."""
-        root = min(nodes)
-        self._connection.executemany(
-            "UPDATE external_id SET profile = ? WHERE node = ? AND profile <> ?", [(root, node, root) for node in nodes]
+        execute("DELETE FROM profile WHERE root = ?", [(root,) for root in rows if root not in now])
+        execute(
+            "INSERT OR REPLACE INTO profile VALUES (?, ?, ?)",
+            [(root, *row) for root, row in now.items() if rows.get(root) != row],
         )
-        if len(nodes) == 1 and component is None:
-            return
-        self._connection.execute("INSERT OR REPLACE INTO profile VALUES (?, ?, ?)", (root, named, component))
+        ended = {component for _named, component in rows.values()} - {None, *contested}
+        execute("DELETE FROM contested WHERE component = ?", [(component,) for component in ended])
+        execute(
+            "INSERT OR REPLACE INTO contested VALUES (?, ?, ?)",
+            [(component, *last) for component, last in contested.items()],
+        )
+        # The file is right again: nodes may be read from it.
+        for nodes, named, component in profiles:
+            if len(nodes) > 1 or component is not None:
+                self._know(nodes, named, component)
+            for node in nodes:
+                if before[node][1] != named or node in self.moved:
+                    self.moved[node] = self._nodes.by_number(node)
+                    self.left.add(before[node][1])
+
+    def _know(self, nodes: Sequence[int], named: int, component: int | None) -> None:
+        """These are one cluster for whoever of them is in memory."""
         known = [node for each in nodes if (node := self._nodes.alive.get(each)) is not None]
         if known:
-            cluster = Cluster(root, self._nodes.by_number(named), component)
+            cluster = Cluster(min(nodes), self._nodes.by_number(named), component)
             cluster.canonical.held_by = cluster
-            self._nodes.clusters[root] = cluster
+            self._nodes.clusters[cluster.root] = cluster
             for node in known:
                 node.held_by = cluster
-
-    def _note_moves(self, before: dict[int, tuple[int, int]], members: Iterable[int]) -> None:
-        after = self._profiles(members)
-        for node, (_root, named) in after.items():
-            if before[node][1] != named or node in self.moved:
-                self.moved[node] = self._nodes.by_number(node)
-                self.left.add(before[node][1])
 
 
 def _are_plain(nodes: Sequence[Node]) -> bool:

@@ -307,11 +307,3 @@ def test_rules_that_cannot_be_used_are_refused(given: Any, said: str) -> None:
         read_rules(given)
     assert caught.value.code == "invalid_rules"
     assert said in caught.value.message
-
-
-def test_a_storm_on_one_email_stays_bounded(graph: Graph, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Three thousand users with one address, in order: none but the first gets it, and no component is ever replayed."""
-    monkeypatch.setattr(type(graph._resolution.clusters), "replay", lambda *_: pytest.fail("replayed"))
-    for start in range(0, 3_000, 100):
-        apply(graph, *(email(f"m{n}", f"u{n}", "noreply@example.com", NOON + n) for n in range(start, start + 100)))
-    assert ids(graph, "email", "noreply@example.com") == {"user_id:u0", "email:noreply@example.com"}

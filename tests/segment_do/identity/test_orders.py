@@ -25,6 +25,7 @@ from tests.segment_do.identity.events import (
     TIGHT_LIMITS,
     apply,
     histories,
+    ids_of,
     meaning,
     open_graph,
     partition,
@@ -136,6 +137,29 @@ def _compare(tmp_path: Path, seeds: int, tight: bool) -> None:
             assert ids_now.get(ids, canonical if len(own) == 1 else None) in (canonical, None), seed
             if own[0][:2] != ids:
                 assert ids_now[ids] == canonical, seed
+        graph.close()
+
+
+def test_profiles_are_those_of_a_replay_of_everything(tmp_path: Path) -> None:
+    """Also where people join and take apart in between, whatever the limits say: going by the same rules anew moves nothing."""
+    for seed in range(SEEDS // 3):
+        random = Random(seed)
+        events = some_events(random)
+        random.shuffle(events)
+        graph = open_graph(tmp_path / str(seed), rules=TIGHT)
+        seen: set[tuple[str, str]] = set()
+        while events:
+            size = random.choice([1, 2, 3, 5, 10])
+            apply(graph, *events[:size])
+            seen |= {each for event in events[:size] for each in ids_of(event)}
+            events = events[size:]
+            one, other = random.choices(sorted(seen), k=2)
+            if one != other and random.random() < 0.3:
+                graph.revisions.merge(one, other, "test")
+            elif random.random() < 0.1:
+                graph.revisions.split([one], "test")
+            anew = graph.revisions.propose_rules(TIGHT)
+            assert (anew.profiles_after - anew.profiles_before, anew.examples) == (0, []), seed
         graph.close()
 
 
