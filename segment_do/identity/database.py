@@ -24,6 +24,8 @@ __all__ = ["Database"]
 
 SCHEMA_VERSION = 7
 PAGE_BYTES = 4096
+SMALL_PAGE_BYTES = 1024
+"""Of a file that one person's facts go into: an empty one is a page a table and index."""
 CACHE_KIBIBYTES = 16 * 1024
 MAPPED_BYTES = 2**31
 """Of the file, read through the kernel's own cache instead of being copied into ours, which then holds what is being changed.
@@ -36,7 +38,7 @@ WAL_KEPT_BYTES = 64 * 2**20
 
 
 class Database:
-    """Open with the identity's name; raises the epoch. ``now``: microseconds, kept as ``born`` where the file is new.
+    """Open with the identity's name; raises the epoch. ``now``: microseconds, kept as ``born`` where the file is new. ``small``: it is to hold little.
 
     Raises:
         OwnershipLost: another connection has the file.
@@ -45,7 +47,7 @@ class Database:
         SettingsError: the folder belongs to another identity, or to a newer version of the platform.
     """
 
-    def __init__(self, path: Path, identity: str, now: int) -> None:
+    def __init__(self, path: Path, identity: str, now: int, *, small: bool = False) -> None:
         self._fatal: SegmentDoError | None = None
         self.epoch = 0
         self.born = now // 1_000_000
@@ -55,7 +57,7 @@ class Database:
         except sqlite3.Error as error:
             raise _translated(error) from error
         try:
-            self._prepare(identity, path)
+            self._prepare(identity, path, SMALL_PAGE_BYTES if small else PAGE_BYTES)
             if fresh:
                 sync_directory(path.parent)
         except sqlite3.Error as error:
@@ -65,9 +67,9 @@ class Database:
             self.connection.close()
             raise
 
-    def _prepare(self, identity: str, path: Path) -> None:
+    def _prepare(self, identity: str, path: Path, page_bytes: int) -> None:
         execute = self.connection.execute
-        execute(f"PRAGMA page_size = {PAGE_BYTES}")
+        execute(f"PRAGMA page_size = {page_bytes}")
         execute("PRAGMA locking_mode = EXCLUSIVE")
         execute("PRAGMA journal_mode = WAL")
         execute("PRAGMA synchronous = FULL")

@@ -124,7 +124,8 @@ class Graph:
             raise StorageFailed(f"The folder {folder} cannot be made: {error.strerror}.") from error
         lock = FolderLock(folder)
         try:
-            database = Database(folder / "graph.db", identity, clock())
+            small = layout is not None and layout.granularity == "profile"
+            database = Database(folder / "graph.db", identity, clock(), small=small)
         except BaseException:
             lock.release()
             raise
