@@ -17,6 +17,7 @@ from segment_do.computed import COMPUTED_SOURCE, PastPart, PastWanted
 from segment_do.errors import NotFound, NotReady, QueryRefused
 from segment_do.events.record import Record
 from segment_do.settings import IdentitySettings, Settings
+from tests.actors.identity.dying import die
 from tests.actors.profiled import Profiled
 
 NOW = datetime.now(UTC).replace(microsecond=0)
@@ -217,13 +218,7 @@ async def test_it_goes_on_where_it_was(tom: Profiled, monkeypatch: pytest.Monkey
     }  # fmt: skip
     assert (await tom.told("GET", "/api/profiles/tom/user_id:ann"))["computed"] == {}
     assert not tom.household._awake["tom"].idle
-    # As after kill -9: nothing of the process is left but its files; the kernel drops its lock.
-    dead = tom.household._awake.pop("tom")
-    for task in (dead._filling, dead._pumping):
-        if task is not None:
-            task.cancel()
-    dead._graph._database.connection.close()
-    dead._graph._lock.release()
+    await die(tom.household._awake.pop("tom"))
     await tom.household.close()
     held.parts.release()
     tom.household = Household(tom.settings, tom.hub.append, past=held)

@@ -20,6 +20,7 @@ from segment_do.computed import COMPUTED_SOURCE
 from segment_do.errors import NotReady
 from segment_do.events.record import Record, decode_pack, encode_pack
 from segment_do.settings import IdentitySettings, Settings
+from tests.actors.identity.dying import die
 from tests.segment_do.identity.events import DAY, NOON
 
 LATELY = {"class": "trait", "key": "lately", "kind": "event_count", "event": "E", "window_days": 1}
@@ -144,9 +145,7 @@ async def test_one_that_did_not_get_so_far_is_woken_again(tmp_path: Path, killed
 
     async def stop() -> None:
         if killed:
-            dead = here.household._awake.pop("tom")
-            dead._graph._database.connection.close()
-            dead._graph._lock.release()
+            await die(here.household._awake.pop("tom"))
         await here.household.close()
         here.open()
 
