@@ -33,5 +33,37 @@ async def test_following_survives_any_failure() -> None:
     async with asyncio.timeout(5.0):
         await taken.wait()
     assert await keys.resolve("key") == source
-    assert len(waits) == 2
+    assert waits == [0.5, 0.5, 0.1]
+    following.cancel()
+
+
+async def test_many_changes_in_a_row_are_told_of_together() -> None:
+    """Each answer holds all sources: after one the follower rests, and whoever brings a key meanwhile is answered by asking."""
+    store = [Source("src_0", "n", "tom", "key-0", "")]
+    asked: list[int] = []
+    rested = asyncio.Event()
+
+    async def fetch(since: int) -> KeySet:
+        asked.append(since)
+        if since >= len(store):
+            await asyncio.Event().wait()
+        return KeySet(len(store), list(store))
+
+    async def wait(_seconds: float) -> None:
+        await rested.wait()
+
+    keys = Keys(fetch, refresh_seconds=0.0, wait=wait)
+    following = asyncio.create_task(keys.follow())
+    async with asyncio.timeout(5.0):
+        while not keys.loaded:
+            await asyncio.sleep(0)
+        for number in range(1, 100):
+            store.append(Source(f"src_{number}", "n", "tom", f"key-{number}", ""))
+            await asyncio.sleep(0)
+        assert asked == [-1]
+        assert await keys.resolve("key-99") == store[99]
+        rested.set()
+        while len(asked) < 3:
+            await asyncio.sleep(0)
+    assert asked == [-1, -1, 100]
     following.cancel()
