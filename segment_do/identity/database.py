@@ -30,6 +30,8 @@ CACHE_KIBIBYTES = 16 * 1024
 MAPPED_BYTES = 2**31
 """Of the file, read through the kernel's own cache instead of being copied into ours, which then holds what is being changed.
 SQLite maps no more than this. A disk that fails while such a page is read ends the process, as with runs of message keys."""
+HEAP_BYTES = 256 * 2**20
+"""All graphs of a process together: beyond it a page that is read takes the place of another one of its own file."""
 CHECKPOINT_PAGES = 4096
 """WAL size at which a commit also moves it into the file: 16 MB. Outbox pages that were written and freed
 meanwhile are moved once instead of each time."""
@@ -76,6 +78,7 @@ class Database:
         execute("PRAGMA secure_delete = OFF")
         execute(f"PRAGMA cache_size = -{CACHE_KIBIBYTES}")
         execute(f"PRAGMA mmap_size = {MAPPED_BYTES}")
+        execute(f"PRAGMA soft_heap_limit = {HEAP_BYTES}")
         execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
         execute(f"PRAGMA journal_size_limit = {WAL_KEPT_BYTES}")
         (version,) = execute("PRAGMA user_version").fetchone()

@@ -48,6 +48,9 @@ from segment_do.units import shard_of
 
 __all__ = ["Applied", "Graph"]
 
+_ID_BYTES = 1024
+_KEY_BYTES = 128
+
 
 @dataclass(frozen=True, slots=True)
 class Applied:
@@ -161,6 +164,11 @@ class Graph:
     def letter_bytes(self) -> int:
         """Of a shard: letters that other shards have not confirmed, bytes."""
         return 0 if self.shard is None else self.shard.post.size_bytes
+
+    @property
+    def memory_bytes(self) -> int:
+        """About what it holds in memory beside pages of its file: ids, and keys of message ids."""
+        return self._resolution.held * _ID_BYTES + self._seen.held * _KEY_BYTES
 
     @property
     def last_seq(self) -> int:

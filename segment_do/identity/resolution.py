@@ -72,6 +72,11 @@ class Resolution:
         """Before a batch: keep what is remembered within its bound."""
         self._nodes.rotate()
 
+    @property
+    def held(self) -> int:
+        """Ids in memory."""
+        return len(self._nodes.alive)
+
     def read(self, records: Sequence[Record]) -> list[Identifiers | None]:
         """What is inside events' payloads, for :meth:`absorb`."""
         read = self._reader.read

@@ -122,6 +122,11 @@ class Seen:
             self._runs = [Run(self._path(identifier), identifier, day, count) for identifier, day, count in registered]
             self._next_run = registered[-1][0] + 1
 
+    @property
+    def held(self) -> int:
+        """Keys in memory."""
+        return len(self._recent) + len(self._flushing)
+
     def relieve(self) -> None:
         """Before a batch: when far too many keys are in memory, wait until a run has taken them.
 
