@@ -6,11 +6,13 @@ give way to the ingress when the processors are busy, and catch up when there is
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import gc
 import os
 from typing import Final
 
-__all__ = ["freeze_imports", "give_way"]
+__all__ = ["freeze_imports", "give_back_memory", "give_way"]
 
 _NICENESS: Final = 10
 _COLLECT_AFTER_OBJECTS: Final = 20_000
@@ -30,3 +32,13 @@ def freeze_imports() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(_COLLECT_AFTER_OBJECTS, 20, 20)
+
+
+def give_back_memory() -> None:
+    """Give to the system what is free by now; some ten milliseconds, on whatever thread.
+
+    The C library keeps what was freed for the next allocation, up to all that was ever needed at once.
+    """
+    gc.collect()
+    with contextlib.suppress(AttributeError):  # a C library without it gives back as it sees fit
+        ctypes.CDLL(None).malloc_trim(0)

@@ -166,6 +166,14 @@ class IdentitySettings(_Section):
     idle_seconds: PositiveSeconds = Field(
         300.0, description="An identity without events for so long leaves memory, seconds."
     )
+    max_awake: Positive = Field(
+        512,
+        description="Identities awake in one actor; for one more the one used longest ago that has nothing to do goes to sleep, else events wait.",
+    )
+    max_awake_bytes: Positive = Field(
+        512 * 2**20,
+        description="Memory of the identities awake in one actor, estimated, bytes; above it those used longest ago go to sleep.",
+    )
     dedupe_days: Annotated[int, Field(ge=7)] = Field(
         7, description="A messageId counts once within so many days; at least 7."
     )

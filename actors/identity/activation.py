@@ -12,6 +12,7 @@ Bounds: ``max_transaction_bytes`` a transaction; ``outbox_max_bytes`` not yet ta
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -56,6 +57,9 @@ _HAND_OVER_BYTES: Final = 2**20
 _SMALL_HAND_OVER_BYTES: Final = 64 * 1024
 _PACE_SECONDS: Final = 0.02  # between small hand-overs: a call costs a millisecond whatever it carries
 _LONGEST_WAIT_SECONDS: Final = 2.0
+_AWAKE_BYTES: Final = 200 * 1024  # an empty graph's connection and caches
+_MAINTAIN_SECONDS: Final = 60.0
+"""Between calls of :meth:`Activation.maintain` that do something, where the last one left nothing to do and nothing has come since."""
 _SWEEP_SECONDS: Final = 0.3
 """One call of :meth:`Activation.maintain` looks at profiles for about so long."""
 
@@ -89,6 +93,7 @@ class Activation:
         rules: Rules,
         deliver: Deliver,
         past: Past | None = None,
+        rested: Callable[[], None] = lambda: None,
     ) -> None:
         self._folder = folder
         self.identity = identity
@@ -99,6 +104,8 @@ class Activation:
         self._clock = clock
         self._monotonic = monotonic
         self._rules = rules
+        self._rested = rested
+        self._maintained_at = self._monotonic()
         self._turn = asyncio.Lock()
         self._waiting: list[_Waiting] = []
         self._applying: asyncio.Task[None] | None = None
@@ -113,7 +120,7 @@ class Activation:
         self._marked: int | None = -1
         self._courier: Courier | None = None
         if graph.shard is not None:
-            self._courier = Courier(identity, graph.shard.post, deliver, self._on_thread)
+            self._courier = Courier(identity, graph.shard.post, deliver, self._on_thread, rested)
             self._courier.go_soon()
         self.closed = False
         self.used_at = self._monotonic()
@@ -138,36 +145,40 @@ class Activation:
         deliver: Deliver = nowhere,
         past: Past | None = None,
         declared: Sequence[Declared] = (),
+        rested: Callable[[], None] = lambda: None,
     ) -> Activation:
         """Open the identity's file, and go on with what its outbox still holds, and with what was being filled from the ``past``.
 
         ``rules`` hold unless it has its own. ``declared`` are the settings' computed traits and audiences. Where the identity is laid out over
         several graphs, ``layout`` says how, ``identity`` is this graph's name, and ``deliver`` takes letters to the others.
+        ``rested`` is called when it may have become :attr:`idle`.
 
         Raises:
             OwnershipLost: another activation has it.
             StorageFailed, CorruptData: the file cannot be used.
         """
-        graph = await asyncio.get_running_loop().run_in_executor(
-            threads,
-            partial(
-                Graph.open, folder, identity, dedupe_days=settings.dedupe_days, clock=clock, rules=rules, layout=layout
-            ),
+
+        def open_marked() -> Graph:
+            graph = Graph.open(
+                folder, identity, dedupe_days=settings.dedupe_days, clock=clock, rules=rules, layout=layout
+            )
+            try:
+                for refused in graph.computations.declare(declared):
+                    log.warning("the settings are not followed", identity=shown_name(identity), reason=refused)
+                if not (folder / _MARK).exists():
+                    write_durably(folder / _MARK, identity.encode("utf-8", "surrogatepass"))
+            except OSError as error:
+                graph.close()  # or its lock would keep everyone out, ourselves included
+                raise StorageFailed(f"The disk refused a mark for identity {identity!r}: {error.strerror}.") from error
+            except SegmentDoError:
+                graph.close()
+                raise
+            return graph
+
+        graph = await asyncio.get_running_loop().run_in_executor(threads, open_marked)
+        return cls(
+            folder, identity, graph, settings, hand_over, threads, clock, monotonic, rules, deliver, past, rested
         )
-        try:
-            for refused in await asyncio.get_running_loop().run_in_executor(
-                threads, graph.computations.declare, declared
-            ):
-                log.warning("the settings are not followed", identity=shown_name(identity), reason=refused)
-            if not (folder / _MARK).exists():
-                write_durably(folder / _MARK, identity.encode("utf-8", "surrogatepass"))
-        except OSError as error:
-            graph.close()  # or its lock would keep everyone out, ourselves included
-            raise StorageFailed(f"The disk refused a mark for identity {identity!r}: {error.strerror}.") from error
-        except SegmentDoError:
-            graph.close()
-            raise
-        return cls(folder, identity, graph, settings, hand_over, threads, clock, monotonic, rules, deliver, past)
 
     @property
     def idle(self) -> bool:
@@ -175,6 +186,11 @@ class Activation:
         at_work = self._applying or self._pumping or self._filling
         quiet = not self._waiting and at_work is None
         return quiet and (self._courier is None or self._courier.idle)
+
+    @property
+    def memory_bytes(self) -> int:
+        """About what it costs to keep it awake."""
+        return _AWAKE_BYTES + self._graph.memory_bytes
 
     async def apply(self, pack: bytes, count: int) -> None:
         """Apply events; returns when they are committed.
@@ -231,6 +247,16 @@ class Activation:
 
     async def maintain(self) -> None:
         """Bounded housekeeping; the owner calls it now and then."""
+        since = self._monotonic() - self._maintained_at
+        if (
+            self.settled
+            and not self._graph.sweeping
+            and self.used_at < self._maintained_at
+            and since < _MAINTAIN_SECONDS
+        ):
+            await asyncio.sleep(0)  # of hundreds in a row, others get their turn between them
+            return
+        self._maintained_at = self._monotonic()
         now, until = self._clock(), self._monotonic() + _SWEEP_SECONDS
         while self._graph.outbox_bytes <= self._settings.outbox_max_bytes:
             # In short steps, so that events that came meanwhile have their turn between them.
@@ -313,6 +339,7 @@ class Activation:
                 self._pump_soon()
         finally:
             self._applying = None
+            self._rested()
 
     def _fail(self, error: SegmentDoError) -> None:
         for each in self._waiting:
@@ -351,9 +378,12 @@ class Activation:
                     return
         finally:
             self._pumping = None
+            self._rested()
 
     async def _hand_over_some(self) -> int:
         """Hand over the oldest entries; their bytes, 0 when there are none."""
+        if not self._graph.outbox_bytes:
+            return 0
         rows = await self._on_thread(partial(self._graph.outbox, _HAND_OVER_BYTES, after=self._handed))
         if not rows:
             return 0
@@ -395,6 +425,7 @@ class Activation:
         finally:
             self._filling = None
             self.settled = False  # profiles are to be looked at
+            self._rested()
 
     async def _handed_over(self, seq: int) -> None:
         async with self._handed_some:
@@ -412,4 +443,8 @@ class Activation:
 
 def unfinished(root: Path) -> list[str]:
     """Identities below ``root`` that were awake when their process ended, or that went to sleep with events to hand over."""
-    return [mark.read_bytes().decode("utf-8", "surrogatepass") for mark in sorted(root.glob(f"*/{_MARK}"))]
+    found = []
+    for mark in sorted(root.glob(f"*/{_MARK}")):
+        with contextlib.suppress(FileNotFoundError):  # went to sleep a moment ago, with nothing left to hand over
+            found.append(mark.read_bytes().decode("utf-8", "surrogatepass"))
+    return found

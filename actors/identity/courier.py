@@ -31,13 +31,22 @@ _LONGEST_WAIT_SECONDS: Final = 2.0
 
 
 class Courier:
-    """Of one shard; its event loop uses it. ``on_thread`` runs something while nobody else has the shard's file."""
+    """Of one shard; its event loop uses it. ``on_thread`` runs something while nobody else has the shard's file; ``rested`` is called
+    when it may have become :attr:`idle`."""
 
-    def __init__(self, unit: str, post: Post, deliver: Deliver, on_thread: Callable[[Callable[[], Any]], Any]) -> None:
+    def __init__(
+        self,
+        unit: str,
+        post: Post,
+        deliver: Deliver,
+        on_thread: Callable[[Callable[[], Any]], Any],
+        rested: Callable[[], None],
+    ) -> None:
         self._unit = unit
         self._post = post
         self._deliver = deliver
         self._on_thread = on_thread
+        self._rested = rested
         self._calls = asyncio.Semaphore(_AT_ONCE)
         self._looking: asyncio.Task[None] | None = None
         self._looked = True
@@ -74,6 +83,7 @@ class Courier:
             self.closed = True
         finally:
             self._looking = None
+            self._rested()
 
     async def _go(self, shard: str) -> None:
         unit = unit_name(identity_of(self._unit), shard)
@@ -96,3 +106,4 @@ class Courier:
                     wait_seconds = min(wait_seconds * 2, _LONGEST_WAIT_SECONDS)
         finally:
             del self._going[shard]
+            self._rested()

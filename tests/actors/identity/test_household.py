@@ -16,6 +16,7 @@ from segment_do.errors import Busy, InvalidRequest, NotFound, NotReady, StorageF
 from segment_do.events.record import Record, decode_pack, encode_pack
 from segment_do.identity import Graph
 from segment_do.settings import IdentitySettings, Settings
+from segment_do.units import unit_name
 
 
 def pack(*ids: str, user: str = "u") -> tuple[int, bytes]:
@@ -124,6 +125,7 @@ async def test_an_idle_identity_sleeps_and_wakes(tmp_path: Path, queue: Queue) -
     async with asyncio.timeout(5.0):
         while household.status():  # its last hand-over may still be under way
             await household.keep()
+            await asyncio.sleep(0)
     now[0] = 122.0
     assert household.empty
     Graph.open(
@@ -248,3 +250,133 @@ async def test_a_full_disk_while_waking_keeps_nobody_out(
     await household.apply([("tom", *pack("a"))])
     assert await queue.has(1) == ["a"]
     await household.close()
+
+
+async def test_more_than_may_be_awake_all_get_their_turn(tmp_path: Path, queue: Queue) -> None:
+    """One call for many more identities than may be awake: never more are, none is put to sleep before it has handed over, no call fails."""
+    household = Household(settings(tmp_path, placement="pool", max_awake=5, idle_seconds=60.0), queue)
+    names = [f"agent-{number}" for number in range(60)]
+    most = 0
+
+    async def look() -> None:
+        nonlocal most
+        while True:
+            most = max(most, len(unfinished(tmp_path / "identities")))
+            await asyncio.sleep(0)
+
+    looking = asyncio.create_task(look())
+    async with asyncio.timeout(20.0):
+        await household.apply([(name, *pack("a")) for name in names])
+        await asyncio.gather(*(household.apply([(name, *pack("a", "b"))]) for name in names))
+        for name in names:
+            assert await queue.has(2, name) == ["a", "b"]
+        while len(household.status()) == 5 and any(awake["outboxBytes"] for awake in household.status()):
+            await asyncio.sleep(0)
+    looking.cancel()
+    assert most == 5
+    await household.close()
+    assert unfinished(tmp_path / "identities") == []
+
+
+async def test_nobody_sleeps_while_the_queue_does_not_take_its_events(tmp_path: Path, queue: Queue) -> None:
+    """At the bound, with a queue that is away, who comes next waits; nothing is left lying in a sleeping identity."""
+    queue.failures = 1_000_000
+    household = Household(settings(tmp_path, placement="pool", max_awake=2), queue)
+    await household.apply([("tom", *pack("a")), ("ralph", *pack("a"))])
+    waiting = asyncio.create_task(household.apply([("ada", *pack("a"))]))
+    done, _pending = await asyncio.wait({waiting}, timeout=0.3)
+    assert not done
+    assert sorted(awake["identity"] for awake in household.status()) == ["ralph", "tom"]
+    queue.failures = 0
+    async with asyncio.timeout(20.0):
+        await waiting
+        for name in ("tom", "ralph", "ada"):
+            assert await queue.has(1, name) == ["a"]
+    await household.close()
+
+
+async def test_letters_wake_a_shard_beyond_the_bound(tmp_path: Path, queue: Queue) -> None:
+    """Whoever sends letters has no rest before they are taken: at the bound both would wait for ever. It holds again afterwards."""
+    queue.failures = 1_000_000
+    household = Household(settings(tmp_path, placement="pool", max_awake=1, layouts={"ada": {"shards": 2}}), queue)
+    await household.apply([("tom", *pack("a"))])
+    shard = unit_name("ada", "0")
+    waiting = asyncio.create_task(household.apply([(shard, *pack("b"))]))
+    done, _pending = await asyncio.wait({waiting}, timeout=0.2)
+    assert not done
+    async with asyncio.timeout(20.0):
+        await household.receive(shard, [])
+        await waiting
+    assert len(household.status()) == 2
+    queue.failures = 0
+    async with asyncio.timeout(20.0):
+        while len(household.status()) > 1:
+            await asyncio.sleep(0)
+    await household.close()
+
+
+async def test_those_at_rest_make_room_after_letters_too(tmp_path: Path, queue: Queue) -> None:
+    """With a shard awake beyond the bound, who wants to wake need not wait for others to become idle that are so already."""
+    household = Household(settings(tmp_path, placement="pool", max_awake=2, layouts={"ada": {"shards": 2}}), queue)
+    async with asyncio.timeout(20.0):
+        for name in ("tom", "ralph"):
+            await household.apply([(name, *pack("a"))])
+        while not all(activation.idle for activation in household._awake.values()):
+            await asyncio.sleep(0)
+        letters = [household.receive(unit_name("ada", shard), []) for shard in ("0", "1")]
+        await asyncio.gather(*letters, *(household.apply([(name, *pack("a"))]) for name in ("eve", "bob")))
+        while len(household.status()) > 2:
+            await asyncio.sleep(0)
+    await household.close()
+
+
+async def test_memory_puts_the_longest_unused_to_sleep(tmp_path: Path, queue: Queue) -> None:
+    """Identities whose ids do not fit into memory together: the one used longest ago sleeps, though its time has not come."""
+    household = Household(settings(tmp_path, placement="pool", max_awake_bytes=2 * 2**20), queue)
+    for name in ("tom", "ralph", "ada"):
+        many = [Record(f"m{n}", "track", "src", f"u{n}", None, "E", 1, 1, None, 1, None, b"{}") for n in range(700)]
+        await household.apply([(name, 700, encode_pack(many))])
+        await queue.has(700, name)
+    async with asyncio.timeout(20.0):
+        while [awake["identity"] for awake in household.status()] != ["ralph", "ada"]:
+            await household.keep()
+            await asyncio.sleep(0)
+    await household.keep()
+    assert len(household.status()) == 2
+    await household.close()
+
+
+async def test_one_that_cannot_be_kept_costs_the_others_nothing(
+    tmp_path: Path, queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Housekeeping that fails for one identity is told in the log, and the others go to sleep all the same."""
+    now = [0.0]
+    household = Household(settings(tmp_path, idle_seconds=60.0), queue, clock=lambda: now[0])
+    await household.apply([("ralph", *pack("a"))])
+    await queue.has(1, "ralph")
+    now[0] = 50.0
+    await household.apply([("tom", *pack("a"))])
+
+    async def broken() -> None:
+        raise StorageFailed("The disk is full.")
+
+    monkeypatch.setattr(household._awake["tom"], "maintain", broken)
+    household._awake["tom"], household._awake["ralph"] = household._awake.pop("tom"), household._awake.pop("ralph")
+    now[0] = 70.0
+    async with asyncio.timeout(5.0):
+        while len(household.status()) > 1:
+            await household.keep()
+            await asyncio.sleep(0)
+    assert household.status()[0]["identity"] == "tom"
+    await household.close()
+
+
+def test_a_mark_that_goes_meanwhile_is_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An identity that goes to sleep between the look into the folder and the look into its file is not unfinished."""
+    for name in ("ralph", "tom"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "awake").write_bytes(name.encode())
+    found = sorted(tmp_path.glob("*/awake"))
+    found[0].unlink()
+    monkeypatch.setattr(Path, "glob", lambda _self, _pattern: iter(found))
+    assert unfinished(tmp_path) == ["tom"]
