@@ -5,7 +5,8 @@ first event of an idle identity leaves at once, and under load a call, which cos
 whatever it carries, carries many. A call that fails is made again, with the same events, for as long as it takes:
 the actor deduplicates. Events never leave the journal before the actor has them in its own file.
 
-Bounds: calls in flight (``max_calls``), bytes a call. What waits is only a run (file, from, to) a request, or one for many
+Bounds: calls in flight (``max_calls``), and first calls, behind which a process may have to start (``max_starting``: however many
+start, those that run are not kept waiting); bytes a call. What waits is only a run (file, from, to) a request, or one for many
 where requests of the same identity lie side by side; the journal's own byte bound limits their number.
 """
 
@@ -40,6 +41,7 @@ CALL_BYTES: Final = 2**20
 _PACE_SECONDS: Final = 0.05
 _PACE_SECONDS_A_LANE: Final = 0.001
 """Otherwise a call to one actor begins so long after its last: 20 calls a second for one, 1,000 for all together."""
+_MOST_RUNNING: Final = 10_000
 _ATTEMPTS_BEFORE_ISOLATION: Final = 3
 _FIRST_WAIT_SECONDS: Final = 0.05
 _LONGEST_WAIT_SECONDS: Final = 2.0
@@ -81,12 +83,15 @@ class Dispatcher:
         *,
         split: Callable[[Batch], list[Batch]] | None = None,
         max_calls: int = 64,
+        max_starting: int = 16,
         wait: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._apply = apply
         self._name_for = name_for
         self._split = split
         self._calls = asyncio.Semaphore(max_calls)
+        self._starting = asyncio.Semaphore(max_starting)
+        self._running: set[str] = set()
         self._wait = wait
         self._lanes: dict[str, _Lane] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -180,9 +185,10 @@ class Dispatcher:
         faults = 0
         while True:
             try:
-                async with self._calls:
+                async with self._calls if name in self._running else self._starting:
                     await self._apply(name, batches)
             except SegmentDoError as error:
+                self._running.discard(name)
                 if not error.retryable:
                     faults += 1
                 reason: Exception = error
@@ -190,6 +196,9 @@ class Dispatcher:
                 faults += 1
                 reason = error
             else:
+                if len(self._running) >= _MOST_RUNNING:  # starts over rather than remember every one that ever ran
+                    self._running.clear()
+                self._running.add(name)
                 return
             self.failed_calls += 1
             log.warning("identity did not apply", actor=name, error=str(reason)[:500], faults=faults)

@@ -147,3 +147,29 @@ async def test_calls_have_a_size(tmp_path: Path) -> None:
     assert await rig.dispatcher.drained(5.0)
     assert sum(sizes) > 300 * 20_000
     assert max(sizes) <= 2 * 2**20
+
+
+async def test_many_that_start_keep_nobody_waiting_who_runs(tmp_path: Path) -> None:
+    """First calls, behind which a process has to start, have a bound of their own."""
+    started = asyncio.Event()
+    calls: list[str] = []
+
+    async def apply(name: str, _batches: list[Batch]) -> None:
+        calls.append(name)
+        if name != "identity:tom":
+            await started.wait()
+
+    rig = Rig(tmp_path, apply, max_calls=3, max_starting=2)
+    await rig.send("tom", "first")
+    while not rig.confirmed:
+        await asyncio.sleep(0)
+    for number in range(10):
+        await rig.send(f"new{number}", "first")
+    await rig.send("tom", "second")
+    async with asyncio.timeout(5.0):
+        while len(rig.confirmed) < 2:
+            await asyncio.sleep(0)
+    assert sorted(calls) == ["identity:new0", "identity:new1", "identity:tom", "identity:tom"]
+    started.set()
+    assert await rig.dispatcher.drained(5.0)
+    assert len(rig.confirmed) == 12
