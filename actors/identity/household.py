@@ -37,7 +37,8 @@ __all__ = ["Household"]
 T = TypeVar("T")
 log = structlog.get_logger(__name__)
 
-_THREADS: Final = 4
+_THREADS: Final = 16
+"""Most of a small transaction is waiting for the disk, which takes many at once."""
 _REPAIR_SECONDS: Final = 5.0
 _GIVE_BACK_SECONDS: Final = 5.0
 
