@@ -13,13 +13,14 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 from rich.console import Console
 
 from tests.load.figures import Figure, table
-from tests.load.generator import tool
+from tests.load.generator import Result, tool
 from tests.load.graph import graph_costs
 from tests.load.machine import facts
 from tests.load.measures import (
@@ -36,10 +37,25 @@ from tests.load.measures import (
     single,
 )
 from tests.load.platform import Platform
+from tests.load.profiles import profiles, read_limits
+from tests.load.scale import ALONE_SECONDS, IDLE_SECONDS, alone, many, together
 
 __all__ = ["main"]
 
-NAMES: Final = ("start", "memory", "freshness", "ack", "single", "batches", "pipeline", "graph")
+NAMES: Final = (
+    "start",
+    "memory",
+    "freshness",
+    "ack",
+    "single",
+    "batches",
+    "pipeline",
+    "graph",
+    "profiles",
+    "many",
+    "together",
+    "dedicated",
+)
 
 
 class _Bench:
@@ -52,6 +68,7 @@ class _Bench:
         self.figures: list[Figure] = []
         self.failures: list[str] = []
         self.machine: dict[str, Any] = {}
+        self._read_limits: dict[int, list[Result]] = {}
 
     async def run(self) -> None:
         """Limits first, while nothing else runs; then a platform with default settings; then one that commits every second."""
@@ -65,10 +82,13 @@ class _Bench:
                 single="single" in self._wanted,
                 batched="batches" in self._wanted,
             )
+            if "profiles" in self._wanted:
+                self._read_limits = await read_limits(self._budget, self._folder)
             if "graph" in self._wanted:
                 await self._take("graph", self._graph)
             await self._with_defaults()
             await self._with_commits(limits)
+            await self._at_scale()
         finally:
             if self.failures:
                 self._console.print(f"kept {self._folder}")
@@ -108,6 +128,41 @@ class _Bench:
                 await self._take("pipeline", lambda: self._pipeline(platform))
         finally:
             await asyncio.to_thread(platform.close, keep_home=bool(self.failures))
+
+    async def _at_scale(self) -> None:
+        """A platform for each, one after another: most of them hold much, or have many processes."""
+        pool, dedicated = {"IDENTITY__PLACEMENT": "pool"}, {"IDENTITY__PLACEMENT": "dedicated"}
+        idle, soon = {"IDENTITY__IDLE_SECONDS": str(IDLE_SECONDS)}, {"WAREHOUSE__COMMIT_SECONDS": "1"}
+        slow = {"IDENTITY__IDLE_SECONDS": str(ALONE_SECONDS)}
+        unlimited = {"PROFILES__REQUESTS_PER_SECOND": "1000000"}
+        budget = self._budget
+        measured: list[tuple[str, dict[str, str], Callable[[Platform], Awaitable[list[Figure]]]]] = [
+            ("profiles", soon | unlimited, self._profiles),
+            ("many", pool | idle | soon, lambda platform: many(platform, budget.many)),
+            ("together", pool | soon, lambda platform: together(platform, budget.together, budget)),
+            ("dedicated", dedicated | slow | soon, lambda platform: alone(platform, budget.dedicated)),
+        ]
+        for name, settings, measure in measured:
+            if name in self._wanted:
+                await self._take(name, partial(self._on_its_own, name, settings, measure))
+
+    async def _on_its_own(
+        self, name: str, settings: dict[str, str], measure: Callable[[Platform], Awaitable[list[Figure]]]
+    ) -> list[Figure]:
+        platform = self._platform(name, settings)
+        kept = True
+        try:
+            await asyncio.to_thread(platform.start)
+            figures = await measure(platform)
+            kept = False
+            return figures
+        finally:
+            await asyncio.to_thread(platform.close, keep_home=kept)
+            if not kept:
+                shutil.rmtree(platform.home, ignore_errors=True)
+
+    async def _profiles(self, platform: Platform) -> list[Figure]:
+        return await profiles(platform, self._budget, self._read_limits)
 
     async def _graph(self) -> list[Figure]:
         measured = graph_costs(self._folder, self._budget.graphs, self._budget.graph_rounds)

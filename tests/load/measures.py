@@ -29,15 +29,24 @@ __all__ = [
     "QUICK",
     "Budget",
     "Limits",
+    "Passage",
     "ack",
     "batched",
+    "drained",
     "footprint",
     "freshness",
+    "limit_server",
+    "new_tag",
+    "passage",
+    "passage_figures",
     "pipeline",
+    "reached",
+    "rows",
     "single",
 ]
 
 BATCH: Final = 100
+_PASSAGE_SECONDS: Final = 1_800.0
 
 
 @dataclass(frozen=True)
@@ -57,11 +66,33 @@ class Budget:
     graphs: tuple[int, ...]
     """Profiles in graphs that are compared, the empty one first."""
     graph_rounds: int
+    many: int
+    """Identities of a pool, each with few events."""
+    together: int
+    """Identities of a pool that all work at once."""
+    dedicated: int
+    """Identities with a process each."""
+    profiles: tuple[int, ...]
+    """Profiles of one identity, through the platform, one measurement each, on top of one another."""
 
 
-QUICK: Final = Budget(1, 1.0, (1, 32), (10_000,), (10,), 10_000, 15, 6.5, 1, (0, 20_000), 20)
+QUICK: Final = Budget(1, 1.0, (1, 32), (10_000,), (10,), 10_000, 15, 6.5, 1, (0, 20_000), 20, 300, 100, 5, (0, 10_000))
 FULL: Final = Budget(
-    3, 4.0, (1, 32, 128), (10_000, 100_000, 1_000_000), (10, 100), 100_000, 100, 30.0, 3, (0, 100_000), 200
+    3,
+    4.0,
+    (1, 32, 128),
+    (10_000, 100_000, 1_000_000),
+    (10, 100),
+    100_000,
+    100,
+    30.0,
+    3,
+    (0, 100_000),
+    200,
+    2_000,
+    1_000,
+    30,
+    (0, 100_000),
 )
 LONG: Final = Budget(
     3,
@@ -75,17 +106,23 @@ LONG: Final = Budget(
     3,
     (0, 100_000, 1_000_000),
     300,
+    10_000,
+    1_000,
+    200,
+    (0, 100_000, 1_000_000),
 )
 
 _tags: Iterator[int] = iter(range(10**9))
 
 
-def _tag() -> str:
+def new_tag() -> str:
+    """For message ids that nobody else gives."""
     return f"b{time.time_ns() // 1_000_000:x}n{next(_tags)}"
 
 
 @contextlib.asynccontextmanager
-async def _limit_server(mode: str, folder: Path) -> AsyncIterator[int]:
+async def limit_server(mode: str, folder: Path) -> AsyncIterator[int]:
+    """Port of ``tests.load.limit`` in that mode."""
     port = free_port()
     server = subprocess.Popen(
         [sys.executable, "-m", "tests.load.limit", str(port), mode, str(folder)], cwd=Path(__file__).parents[2]
@@ -116,16 +153,16 @@ class Limits:
     async def measure(self, budget: Budget, folder: Path, *, single: bool, batched: bool) -> None:
         """Fill in what is wanted."""
         if single:
-            async with _limit_server("constant", folder) as port:
+            async with limit_server("constant", folder) as port:
                 for connections in budget.connections:
                     self.single[connections] = [
-                        await measure(port, singles(_tag(), ["k"]), connections=connections, seconds=budget.seconds)
+                        await measure(port, singles(new_tag(), ["k"]), connections=connections, seconds=budget.seconds)
                         for _ in range(budget.runs)
                     ]
         if batched:
-            async with _limit_server("batch", folder) as port:
+            async with limit_server("batch", folder) as port:
                 self.batched = [
-                    await measure(port, batches(_tag(), ["k"], BATCH), connections=8, seconds=budget.seconds)
+                    await measure(port, batches(new_tag(), ["k"], BATCH), connections=8, seconds=budget.seconds)
                     for _ in range(budget.runs)
                 ]
 
@@ -145,7 +182,7 @@ def _generator(results: Sequence[Result]) -> dict[str, Any]:
 async def _awake(platform: Platform, name: str) -> str:
     """Write key of a source whose identity is awake and whose first requests are behind it."""
     key: str = (await _source(platform, name))["writeKey"]
-    await burst(platform.port, singles(_tag(), [key]), 500)
+    await burst(platform.port, singles(new_tag(), [key]), 500)
     await drained(platform)
     return key
 
@@ -166,7 +203,7 @@ async def single(platform: Platform, budget: Budget, limits: Limits) -> list[Fig
         used = await asyncio.to_thread(cpu_seconds, platform)
         for _ in range(budget.runs):
             results.append(
-                await measure(platform.port, singles(_tag(), [key]), connections=connections, seconds=budget.seconds)
+                await measure(platform.port, singles(new_tag(), [key]), connections=connections, seconds=budget.seconds)
             )
             await drained(platform)
         cost = await _cost(platform, used, sum(each.requests for each in results))
@@ -202,7 +239,7 @@ async def batched(platform: Platform, budget: Budget, limits: Limits) -> list[Fi
     used = await asyncio.to_thread(cpu_seconds, platform)
     for _ in range(budget.runs):
         results.append(
-            await measure(platform.port, batches(_tag(), [key], BATCH), connections=8, seconds=budget.seconds)
+            await measure(platform.port, batches(new_tag(), [key], BATCH), connections=8, seconds=budget.seconds)
         )
         await drained(platform, timeout_seconds=300.0)
     cost = await _cost(platform, used, sum(each.requests for each in results) * BATCH)
@@ -228,17 +265,19 @@ async def pipeline(platform: Platform, budget: Budget, figures: list[Figure]) ->
     """Accepted until committed and queryable: events a second, and CPU an event by part. Adds to ``figures`` as it goes."""
     for size in budget.sizes:
         runs = [await _through(platform, 1, size) for _ in range(budget.runs if size <= 100_000 else 1)]
-        figures += _pipeline_figures(f"pipeline, 1 identity, {size:,} events", runs, target=size >= 100_000)
+        figures += passage_figures(f"pipeline, 1 identity, {size:,} events", runs, target=size >= 100_000)
     for identities in budget.identities:
         events = budget.identity_events
         runs = [await _through(platform, identities, events) for _ in range(budget.runs)]
-        figures += _pipeline_figures(
+        figures += passage_figures(
             f"pipeline, {identities} identities, {events:,} events", runs, target=events >= 100_000
         )
 
 
 @dataclass
-class _Passage:
+class Passage:
+    """How long so many events took, and what CPU, by part."""
+
     events: int
     accepted_seconds: float
     queryable_seconds: float
@@ -246,7 +285,8 @@ class _Passage:
     cpu: Counter[str]
 
 
-def _pipeline_figures(name: str, runs: Sequence[_Passage], *, target: bool) -> list[Figure]:
+def passage_figures(name: str, runs: Sequence[Passage], *, target: bool, limit: float | None = None) -> list[Figure]:
+    """Events a second, and CPU an event by part."""
     parts: Counter[str] = Counter()
     for run in runs:
         parts.update({part: seconds / run.events / len(runs) * 1e6 for part, seconds in run.cpu.items()})
@@ -255,6 +295,7 @@ def _pipeline_figures(name: str, runs: Sequence[_Passage], *, target: bool) -> l
             name,
             "events/s",
             [run.events / run.committed_seconds for run in runs],
+            limit,
             at_least=20_000 if target else None,
             detail={
                 "acceptedSeconds": [round(run.accepted_seconds, 3) for run in runs],
@@ -271,26 +312,34 @@ def _pipeline_figures(name: str, runs: Sequence[_Passage], *, target: bool) -> l
     ]
 
 
-async def _through(platform: Platform, identities: int, events: int) -> _Passage:
+async def _through(platform: Platform, identities: int, events: int) -> Passage:
     sources = [await _source(platform, f"bench {number} of {identities}") for number in range(identities)]
     keys = [each["writeKey"] for each in sources]
-    await burst(platform.port, batches(_tag(), keys, 10, count=identities), identities)  # wakes the actors
+    await burst(platform.port, batches(new_tag(), keys, 10, count=identities), identities)  # wakes the actors
     await drained(platform, timeout_seconds=300.0)
+    return await passage(platform, batches(new_tag(), keys, BATCH), BATCH, events)
+
+
+async def passage(platform: Platform, requests: Sequence[bytes], size: int, events: int) -> Passage:
+    """``events`` in requests of ``size`` each, as fast as they are accepted, until SQL has them; nothing else may come meanwhile."""
     before = await _status(platform)
-    base, rows = before["queue"]["end"], await _rows(platform)
+    base, had = before["queue"]["end"], await rows(platform)
     used = await asyncio.to_thread(cpu_seconds, platform)
     began = time.monotonic()
-    accepted = await burst(platform.port, batches(_tag(), keys, BATCH), events // BATCH)
-    queryable = await _reached(platform, "received", base + events)
-    committed = await _reached(platform, "committed", base + events)
+    accepted = await burst(platform.port, requests, events // size)
+    queryable = await reached(platform, "received", base + events)
+    committed = await reached(platform, "committed", base + events)
+    async with asyncio.timeout(_PASSAGE_SECONDS):
+        # What is told of ids that are new has places in the log, too: so many places may not be all of the events yet.
+        while (found := await rows(platform) - had) < events:
+            queryable = committed = await reached(platform, "committed", (await _status(platform))["queue"]["end"])
     cpu = await asyncio.to_thread(cpu_seconds, platform)
     cpu.subtract(used)
-    found = await _rows(platform) - rows
     assert found == events, f"{events} events were accepted, SQL has {found} of them"
-    return _Passage(events, accepted.seconds, queryable - began, committed - began, +cpu)
+    return Passage(events, accepted.seconds, queryable - began, committed - began, +cpu)
 
 
-async def _reached(platform: Platform, what: str, offset: int, *, timeout_seconds: float = 1800.0) -> float:
+async def reached(platform: Platform, what: str, offset: int, *, timeout_seconds: float = _PASSAGE_SECONDS) -> float:
     """When the warehouse had this offset (polled; the look that finds it ends the measurement)."""
     async with asyncio.timeout(timeout_seconds):
         while True:
@@ -300,12 +349,13 @@ async def _reached(platform: Platform, what: str, offset: int, *, timeout_second
             await asyncio.sleep(0.05)
 
 
-async def freshness(platform: Platform, budget: Budget) -> list[Figure]:
-    """From sending an event to SQL answering with it, while 100 events a second come in."""
-    source = await _source(platform, "bench freshness")
-    key = source["writeKey"]
+async def freshness(
+    platform: Platform, budget: Budget, keys: Sequence[str] = (), name: str = "freshness"
+) -> list[Figure]:
+    """From sending an event to SQL answering with it, while 100 events a second come in; to any of ``keys``, if there are any."""
+    keys = keys or [(await _source(platform, "bench freshness"))["writeKey"]]
     stopping = asyncio.Event()
-    background = asyncio.create_task(_trickle(platform.port, key, 100.0, stopping))
+    background = asyncio.create_task(_trickle(platform.port, keys, 100.0, stopping))
     took = []
     acked = []
     try:
@@ -314,10 +364,10 @@ async def freshness(platform: Platform, budget: Budget) -> list[Figure]:
             connection = Connection(platform.port)
             rng = random.Random(1)
             for number in range(budget.probes + 3):
-                message_id = f"{_tag()}-fresh"
+                message_id = f"{new_tag()}-fresh"
                 body = json.dumps({"messageId": message_id, "event": "Probe", "userId": "probe"}).encode()
                 began = time.perf_counter()
-                answer = await connection.ask(post("/v1/track", body, key))
+                answer = await connection.ask(post("/v1/track", body, rng.choice(keys)))
                 assert answer.status == 200, answer
                 answered = time.perf_counter()
                 query = {"sql": f"SELECT count(*) FROM events WHERE message_id = '{message_id}'"}
@@ -335,15 +385,15 @@ async def freshness(platform: Platform, budget: Budget) -> list[Figure]:
     took.sort()
     acked.sort()
     return [
-        Figure("freshness, request to SQL: p50", "ms", [percentile(took, 50) * 1e3], detail={"probes": len(took)}),
-        Figure("freshness, request to SQL: p99", "ms", [percentile(took, 99) * 1e3], at_most=1000.0),
-        Figure("freshness: the ack's part, p50", "ms", [percentile(acked, 50) * 1e3]),
+        Figure(f"{name}, request to SQL: p50", "ms", [percentile(took, 50) * 1e3], detail={"probes": len(took)}),
+        Figure(f"{name}, request to SQL: p99", "ms", [percentile(took, 99) * 1e3], at_most=1000.0),
+        Figure(f"{name}: the ack's part, p50", "ms", [percentile(acked, 50) * 1e3]),
     ]
 
 
-async def _trickle(port: int, key: str, per_second: float, stopping: asyncio.Event) -> None:
+async def _trickle(port: int, keys: Sequence[str], per_second: float, stopping: asyncio.Event) -> None:
     connection = Connection(port)
-    requests = singles(_tag(), [key])
+    requests = singles(new_tag(), keys, max(256, len(keys)))
     for number in range(10**9):
         if stopping.is_set():
             break
@@ -360,7 +410,7 @@ async def ack(platform: Platform, budget: Budget) -> list[Figure]:
     """
     sources = [await _source(platform, f"bench ack {number}") for number in range(3)]
     keys = [each["writeKey"] for each in sources]
-    requests = singles(_tag(), keys)
+    requests = singles(new_tag(), keys)
     await burst(platform.port, requests, 30, connections=1)
     await drained(platform)
     loop = asyncio.get_running_loop()
@@ -427,7 +477,7 @@ async def footprint(platform: Platform, budget: Budget, *, start: bool, resident
     figures = [Figure("start until ready", "s", took, at_most=20.0)] if start else []
     if resident:
         key = (await _source(platform, "bench idle"))["writeKey"]
-        await burst(platform.port, singles(_tag(), [key]), 1)  # one identity awake
+        await burst(platform.port, singles(new_tag(), [key]), 1)  # one identity awake
         await drained(platform)
         await asyncio.to_thread(platform.sql, "SELECT count(*) FROM events")
         await asyncio.sleep(5.0 if budget.runs > 1 else 2.0)
@@ -488,5 +538,6 @@ async def _source(platform: Platform, name: str) -> dict[str, Any]:
     return await asyncio.to_thread(platform.create_source, name)
 
 
-async def _rows(platform: Platform) -> int:
+async def rows(platform: Platform) -> int:
+    """Events in SQL."""
     return int((await asyncio.to_thread(platform.sql, "SELECT count(*) FROM events"))[0][0])
