@@ -39,6 +39,7 @@ from tests.load.measures import (
 from tests.load.platform import Platform
 from tests.load.profiles import profiles, read_limits
 from tests.load.scale import ALONE_SECONDS, IDLE_SECONDS, alone, many, together
+from tests.load.shards import shard_costs
 
 __all__ = ["main"]
 
@@ -51,6 +52,7 @@ NAMES: Final = (
     "batches",
     "pipeline",
     "graph",
+    "shards",
     "profiles",
     "many",
     "together",
@@ -86,6 +88,8 @@ class _Bench:
                 self._read_limits = await read_limits(self._budget, self._folder)
             if "graph" in self._wanted:
                 await self._take("graph", self._graph)
+            if "shards" in self._wanted:
+                await self._take("shards", self._shards)
             await self._with_defaults()
             await self._with_commits(limits)
             await self._at_scale()
@@ -167,6 +171,9 @@ class _Bench:
     async def _graph(self) -> list[Figure]:
         measured = graph_costs(self._folder, self._budget.graphs, self._budget.graph_rounds)
         return await asyncio.to_thread(list, measured)
+
+    async def _shards(self) -> list[Figure]:
+        return await asyncio.to_thread(list, shard_costs(self._folder, self._budget.graph_rounds // 10))
 
     async def _pipeline(self, platform: Platform) -> list[Figure]:
         await pipeline(platform, self._budget, self.figures)  # those before one that fails are kept
