@@ -161,6 +161,7 @@ class Nodes:
         self._rules = rules
         self.alive: dict[int, Node]
         self.clusters: dict[int, Cluster]
+        self._spellings: dict[int, set[str]]
         self._reset()
         (self._next,) = connection.execute("SELECT coalesce(max(node), 0) + 1 FROM external_id").fetchone()
         self.first_new: int = self._next
@@ -181,6 +182,13 @@ class Nodes:
             self.alive = {node.node: node for cache in caches for node in cache.values()}
             found = [cluster for node in self.alive.values() if (cluster := node.cluster) is not None]
             self.clusters = {cluster.root: cluster for cluster in found}
+            if self._spellings:
+                self._spellings = {}
+                for caches_of in (self.young, self._old):
+                    for kind in ("user_id", "anonymous_id"):
+                        for value, node in caches_of[kind].items():
+                            if value != node.value:
+                                self._spellings.setdefault(node.node, set()).add(value)
 
     def expect(self, wanted: Iterable[tuple[str, str]]) -> bool:
         """Before a batch: read those of these ids, (type, accepted value), that no cache has, together; whether there were any."""
@@ -249,6 +257,7 @@ class Nodes:
             self.touch(node, timestamp, source, message_id)
         if accepted != value:
             self.young[kind][value] = node  # as it is written in events, too: the next one is found at once
+            self._spellings.setdefault(node.node, set()).add(value)
         return node
 
     def touch(self, node: Node, timestamp: int, source: str, message_id: str) -> None:
@@ -298,8 +307,9 @@ class Nodes:
     def forget(self, number: int, kind: str, value: str) -> None:
         """An id is no longer in the graph."""
         name, key = _place(kind, value)
-        for cache in (self.young[name], self._old[name]):
-            cache.pop(key, None)
+        for each in (key, *self._spellings.pop(number, ())):
+            self.young[name].pop(each, None)
+            self._old[name].pop(each, None)
         node = self.alive.pop(number, None)
         self._touched.pop(number, None)
         if node is not None and (cluster := node.cluster) is not None:
@@ -358,6 +368,8 @@ class Nodes:
         """Every node that is in a cache, by number: none is there twice. Its bound is theirs."""
         self.clusters = {}
         """Their clusters, by root."""
+        self._spellings = {}
+        """Of user and anonymous ids in the caches: the values, other than its own, under which each is there, too."""
 
     def _read(self, asked: dict[tuple[str, str], int]) -> list[Node]:
         """Those that the file has of these types and values, each with what the file would know it by."""

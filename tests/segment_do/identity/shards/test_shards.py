@@ -14,10 +14,20 @@ import msgspec
 import pytest
 
 from segment_do.errors import StorageFailed
-from segment_do.events.record import EXTERNAL_ID, Record
-from segment_do.identity.rules import Rules
+from segment_do.events.record import EXTERNAL_ID, Record, encode_pack
+from segment_do.identity.rules import IdType, Rules
 from segment_do.identity.shards import Layout
-from tests.segment_do.identity.events import LIMITS, TIGHT, TIGHT_LIMITS, histories, meaning, shown, shown_history
+from tests.segment_do.identity.events import (
+    LIMITS,
+    NOON,
+    TIGHT,
+    TIGHT_LIMITS,
+    histories,
+    meaning,
+    record,
+    shown,
+    shown_history,
+)
 from tests.segment_do.identity.shards.sharded import Sharded
 from tests.segment_do.identity.test_orders import some_events
 
@@ -94,3 +104,32 @@ def check_told(
             assert last[ids][1] == canonical, (seed, ids)
         else:
             assert own[0][:2] == ids, (seed, ids)
+
+
+def test_an_id_that_moved_is_forgotten_in_every_spelling(tmp_path: Path) -> None:
+    """Events spell an id as they like; where its facts have left, none of the spellings is remembered."""
+    rules = Rules(types={"anonymous_id": IdType(normalise=("lowercase",))})
+    sharded = Sharded(tmp_path, Layout(2), rules)
+    owner = sharded.layout.owner
+    phone = next(name for name in (f"phone{number}" for number in range(30)) if owner(("anonymous_id", name)) == "1")
+    user = next(name for name in (f"u{number}" for number in range(30)) if owner(("user_id", name)) == "0")
+    spellings = [phone.upper(), phone.title(), phone]
+    home = [record(f"m{at}", anonymous=each, at=NOON + at) for at, each in enumerate(spellings)]
+    for each in home:
+        sharded.graph("1").apply([(encode_pack([each]), 1)], NOON)
+    sharded.apply(record("n1", user=user, anonymous=phone, at=NOON + 10))
+    sharded.settle()
+    for at, each in enumerate(spellings, 20):
+        late = record(f"m{at}", anonymous=each, at=NOON + at)
+        sharded.graph("1").apply([(encode_pack([late]), 1)], NOON)
+        sharded.settle()
+    found = sharded.profile("user_id", user)
+    assert found is not None
+    assert {each.value for each in found.external_ids} == {user, phone}
+    assert sorted(each.message_id for each in sharded.told() if each.type != EXTERNAL_ID) == sorted(
+        [*(f"m{at}" for at in (0, 1, 2, 20, 21, 22)), "n1"]
+    )
+    assert {each.profile_id for each in sharded.told() if each.message_id in ("m20", "m21", "m22")} == {
+        found.profile_id
+    }
+    sharded.close()
