@@ -13,6 +13,7 @@ from random import Random
 import msgspec
 import pytest
 
+from segment_do.computed import read_definition
 from segment_do.errors import StorageFailed
 from segment_do.events.record import EXTERNAL_ID, Record, encode_pack
 from segment_do.identity.rules import IdType, Rules
@@ -22,8 +23,11 @@ from tests.segment_do.identity.events import (
     NOON,
     TIGHT,
     TIGHT_LIMITS,
+    apply,
     histories,
     meaning,
+    open_graph,
+    partition,
     record,
     shown,
     shown_history,
@@ -32,6 +36,7 @@ from tests.segment_do.identity.shards.sharded import Sharded
 from tests.segment_do.identity.test_orders import some_events
 
 SEEDS = int(os.environ.get("SEEDS", "200"))
+COUNT = read_definition({"class": "trait", "key": "tested", "kind": "event_count", "event": "Tested"})
 LAYOUTS = [Layout(2), Layout(3), Layout(7), Layout(granularity="profile")]
 
 
@@ -133,3 +138,39 @@ def test_an_id_that_moved_is_forgotten_in_every_spelling(tmp_path: Path) -> None
         found.profile_id
     }
     sharded.close()
+
+
+@pytest.mark.parametrize("layout", LAYOUTS[1:], ids=lambda layout: layout.text)
+def test_aliases_that_merge_and_computed_values(tmp_path: Path, layout: Layout) -> None:
+    """An alias joins over shards whatever the limits say, once it is known what its previous id is; sums move with their ids."""
+    rules = Rules(types=TIGHT.types, alias="merge")
+    for seed in range(max(4, SEEDS // 20)):
+        random = Random(f"alias {seed} {layout.text}")
+        events = some_events(random)
+        people = sorted({each.user_id for each in events if each.user_id})
+        for number in range(random.choice([1, 2, 4]) if people else 0):
+            previous = random.choice([f"a{random.randrange(6)}", random.choice(people)])
+            body = {"userId": random.choice(people), "previousId": previous}
+            events.append(record(f"z{number}", "alias", user=body["userId"], at=NOON + number, body=body))
+        one = open_graph(tmp_path / f"one {seed}", rules=rules)
+        sharded = Sharded(tmp_path / str(seed), layout, rules)
+        # What a previous id is, is seen when the alias comes: it comes last.
+        told, aliases = [[each for each in events if (each.type == "alias") is is_alias] for is_alias in (False, True)]
+        for graph in (
+            [one] if layout.all_shards is None else [one, *(sharded.graph(each) for each in layout.all_shards)]
+        ):
+            graph.computations.put(COUNT, "tester")
+        apply(one, *told)
+        apply(one, *aliases)
+        for part in filter(None, (told, aliases)):
+            arrive(sharded, random, part)
+        for ids in partition(told, TIGHT_LIMITS):
+            expected, found = one.profile(*ids), sharded.profile(*ids)
+            assert expected is not None
+            assert found is not None
+            assert shown(found) == shown(expected), (seed, ids)
+            if layout.all_shards is not None:
+                values = [{key: each.value for key, each in profile.computed.items()} for profile in (expected, found)]
+                assert values[0] == values[1], (seed, ids)
+        one.close()
+        sharded.close()
