@@ -102,6 +102,7 @@ async def _watching(platform: Platform, every_seconds: float = 1.0) -> AsyncIter
     finally:
         done.set()
         await watching
+        await asyncio.to_thread(watched.look, platform)  # what ran shorter than a look takes was seen all the same
 
 
 async def _asleep(platform: Platform, timeout_seconds: float = 300.0) -> float:
@@ -220,7 +221,7 @@ async def alone(platform: Platform, count: int) -> list[Figure]:
     left = await _left(platform)
     await asyncio.sleep(_SETTLE_SECONDS)
     after = await asyncio.to_thread(memory, platform)
-    each = (watched.parts["identity"]) / max(1, watched.processes)
+    each = watched.parts.get("identity", 0) / max(1, watched.processes)
     return [
         Figure(
             f"{said}: all awake",
