@@ -42,23 +42,42 @@ app.add_typer(computations.app, name="computations")
 app.add_typer(profile_rules.app, name="rules")
 app.add_typer(profile_tokens.app, name="tokens")
 
+
+def _checked(external_id: str) -> str:
+    kind, colon, value = external_id.partition(":")
+    if not (kind and colon and value):
+        raise typer.BadParameter("A profile is named by one of its ids, as in user_id:u1.")
+    return external_id
+
+
+def _named(profile: str) -> str:
+    return profile if profile.startswith(("use_", "acc_")) else _checked(profile)
+
+
 _Identity = Annotated[str, typer.Argument(help="Agent or application whose graph it is.")]
-_Id = Annotated[str, typer.Argument(metavar="TYPE:VALUE", help="One of its ids, such as user_id:u1.")]
-_Other = Annotated[str, typer.Argument(metavar="TYPE:VALUE", help="Another id, such as email:u1@example.com.")]
+_Id = Annotated[
+    str, typer.Argument(metavar="TYPE:VALUE", callback=_checked, help="One of its ids, such as user_id:u1.")
+]
+_Other = Annotated[
+    str, typer.Argument(metavar="TYPE:VALUE", callback=_checked, help="Another id, such as email:u1@example.com.")
+]
 
 
 @app.command()
 def show(
     identity: _Identity,
     external_id: Annotated[
-        str, typer.Argument(metavar="TYPE:VALUE", help="One of its ids, such as user_id:u1, or its profile id.")
+        str,
+        typer.Argument(
+            metavar="TYPE:VALUE", callback=_named, help="One of its ids, such as user_id:u1, or its profile id."
+        ),
     ],
     as_json: JsonOption = False,
     home: HomeOption = None,
 ) -> None:
     """Show a profile: its ids and traits."""
     with connect(home) as platform:
-        found = platform.get(f"/api/profiles/{path_part(identity)}/{path_part(_named(external_id))}")
+        found = platform.get(f"/api/profiles/{path_part(identity)}/{path_part(external_id)}")
     if as_json:
         print_json(found)
         return
@@ -80,7 +99,7 @@ def why(identity: _Identity, one: _Id, other: _Other, as_json: JsonOption = Fals
     With --json the chain as one object; null where they are not one.
     """
     with connect(home) as platform:
-        told = platform.get(_path(identity, "why"), **{"from": _checked(one), "to": _checked(other)})
+        told = platform.get(_path(identity, "why"), **{"from": one, "to": other})
     chain = told["chain"]
     if as_json:
         print_json(told)
@@ -99,7 +118,7 @@ def history(identity: _Identity, external_id: _Id, as_json: JsonOption = False, 
     With --json one object a step.
     """
     with connect(home) as platform:
-        steps = platform.get(_path(identity, "history"), id=_checked(external_id))["steps"]
+        steps = platform.get(_path(identity, "history"), id=external_id)["steps"]
     if as_json:
         print_json(*steps)
     elif steps:
@@ -116,7 +135,10 @@ def history(identity: _Identity, external_id: _Id, as_json: JsonOption = False, 
 def traits(
     identity: _Identity,
     external_id: Annotated[
-        str, typer.Argument(metavar="TYPE:VALUE", help="One of its ids, such as user_id:u1, or its profile id.")
+        str,
+        typer.Argument(
+            metavar="TYPE:VALUE", callback=_named, help="One of its ids, such as user_id:u1, or its profile id."
+        ),
     ],
     name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="Only this trait.")] = None,
     as_json: JsonOption = False,
@@ -126,7 +148,7 @@ def traits(
 
     With --json one object a trait.
     """
-    query = {"id": _named(external_id)} | ({} if name is None else {"name": name})
+    query = {"id": external_id} | ({} if name is None else {"name": name})
     with connect(home) as platform:
         told = platform.get(_path(identity, "trait-history"), **query)["traits"]
     if as_json:
@@ -159,7 +181,7 @@ def unmerge(
 def merge(identity: _Identity, one: _Id, other: _Other, as_json: JsonOption = False, home: HomeOption = None) -> None:
     """Make the profiles of two ids one, whatever the limits say."""
     with connect(home) as platform:
-        told = platform.post(_path(identity, "merge"), {"ids": [_checked(one), _checked(other)]})
+        told = platform.post(_path(identity, "merge"), {"ids": [one, other]})
     _done(told, as_json, f"They are {told['profileId']} now.")
 
 
@@ -171,8 +193,9 @@ def split(
     home: HomeOption = None,
 ) -> None:
     """Take ids out of their profile."""
+    ids = [_checked(each) for each in external_ids]
     with connect(home) as platform:
-        told = platform.post(_path(identity, "split"), {"ids": [_checked(each) for each in external_ids]})
+        told = platform.post(_path(identity, "split"), {"ids": ids})
     if as_json:
         print_json(told)
     else:
@@ -224,17 +247,6 @@ def audit(identity: _Identity, limit: LimitOption = 20, as_json: JsonOption = Fa
 
 def _path(identity: str, what: str) -> str:
     return f"/api/identities/{path_part(identity)}/{what}"
-
-
-def _checked(external_id: str) -> str:
-    kind, colon, value = external_id.partition(":")
-    if not (kind and colon and value):
-        raise typer.BadParameter("A profile is named by one of its ids, as in user_id:u1.")
-    return external_id
-
-
-def _named(profile: str) -> str:
-    return profile if profile.startswith(("use_", "acc_")) else _checked(profile)
 
 
 def _edge_row(edge: dict[str, Any]) -> list[Any]:
