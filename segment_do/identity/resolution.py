@@ -56,6 +56,8 @@ class Resolution:
         self._reader = Reader(rules)
         self._nodes = Nodes(connection, rules)
         self.bonds = Bonds(connection, rules)
+        if self.shard is not None:
+            self.bonds.number_from(self.shard.next_bond)
         self.clusters = Clusters(connection, rules, self._nodes, self.bonds)
         self.traits = Traits(connection)
         self.computed = Computed(connection)

@@ -57,13 +57,17 @@ class Shard:
         self._resolution = resolution
         with database.reading() as connection:
             _prepare(connection, layout)
-            (last_bond,) = connection.execute("SELECT last_bond FROM shard").fetchone()
             self.trees = Trees(connection, layout, name)
             self._connection = connection
-        self._floor = last_bond + 1
-        resolution.bonds.number_from(self._floor)
+        resolution.bonds.number_from(self.next_bond)
         self.post = Post(database, name)
         self._clear()
+
+    @property
+    def next_bond(self) -> int:
+        """Bonds are numbered from here on: those below were here, or are."""
+        (last,) = self._connection.execute("SELECT last_bond FROM shard").fetchone()
+        return int(last) + 1
 
     def begin(
         self, fresh: Sequence[Record], insides: Sequence[Identifiers | None], letters: Sequence[Envelope]

@@ -16,6 +16,7 @@ from segment_do.identity.questions import CHANGES, answer
 from segment_do.identity.shards import Layout
 from segment_do.identity.shards import asking as asking_module
 from segment_do.identity.shards.asking import ask_shards
+from segment_do.identity.shards.layout import order
 from segment_do.units import identity_of, shard_of
 from tests.segment_do.identity.events import HOUR, NOON, apply, identify, open_graph, record
 from tests.segment_do.identity.shards.sharded import Sharded
@@ -235,3 +236,30 @@ async def test_any_events(tmp_path: Path, layout: Layout) -> None:
                 await asked.both(question, id=one)
             for other in sorted(ids):
                 await asked.both("why", **{"from": one, "to": other})
+
+
+async def test_a_bond_that_moved_away_leaves_its_number(tmp_path: Path) -> None:
+    """Who noted a number undoes that bond or none, also after rules were set and processes ended."""
+    asked = Asked(tmp_path, Layout(2))
+    owner = asked.many.layout.owner
+    user = next(f"u{number}" for number in range(30) if owner(("user_id", f"u{number}")) == "0")
+    phones = [f"p{number}" for number in range(60) if owner(("anonymous_id", f"p{number}")) == "1"][:4]
+    root = min(phones, key=lambda each: order(("anonymous_id", each)))
+    others = [each for each in phones if each != root]
+    external = {"context": {"externalIds": [{"id": "c", "type": "card", "collection": "users", "encoding": "none"}]}}
+    asked.apply(*(record(f"m{each}", anonymous=each, body=external) for each in [root, *others[:2]]))
+    noted = [step["edge"]["bond"] for step in (await asked.shards("history", id=f"anonymous_id:{root}"))["steps"]]
+    asked.apply(record("m9", user=user, anonymous=root))
+    await asked.shards("set_rules", rules={}, by="tester")
+    for shard in ("0", "1"):
+        asked.many.kill(shard)
+    asked.apply(
+        record(
+            "n1",
+            anonymous=others[2],
+            body={"context": {"externalIds": [{"id": "d", "type": "card", "collection": "users", "encoding": "none"}]}},
+        )
+    )
+    found = [step["edge"]["bond"] for step in (await asked.shards("history", id=f"anonymous_id:{others[2]}"))["steps"]]
+    assert found
+    assert not set(noted) & set(found)
