@@ -36,6 +36,7 @@ _SORTS: Final = {
     "any": "event of any profile",
     "returned": "event of any profile, in a new hour",
     "new": "event that makes one",
+    "alone": "event of an active profile, between others of such",
 }
 
 
@@ -159,6 +160,12 @@ def graph_costs(folder: Path, sizes: tuple[int, ...], rounds: int) -> Iterator[F
                 spent["returned"][place].append(graph.apply(graph.returned(chosen)))
                 spent["new"][place].append(graph.apply(graph.new()))
                 reads[place] += [graph.read_ms(chosen) for _ in range(10)]
+        # The batches between those above take the processor's caches from each other.
+        for number in range(_WARM + rounds):
+            for place, graph in enumerate(graphs):
+                cost = graph.apply(graph.known(chosen))
+                if number >= _WARM:
+                    spent["alone"][place].append(cost)
         for place, graph in enumerate(graphs):
             opens[place] += [graph.reopened_ms() for _ in range(5)]
         for place, graph in enumerate(graphs):

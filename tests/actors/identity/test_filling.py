@@ -324,7 +324,7 @@ async def test_the_command_waits(tom: Profiled, tmp_path: Path) -> None:
     async def keep() -> None:
         while True:
             await tom.household.keep()
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(0)
 
     keeping = asyncio.create_task(keep())
     ran = await tom.cli("profile", "computations", "set", "tom", str(file), "--backfill", "--json")

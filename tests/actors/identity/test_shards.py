@@ -56,7 +56,7 @@ async def quiet(household: Household, queue: Queue, events: int) -> None:
         await queue.taken.wait_for(lambda: len(delivered(queue)) >= events)
     async with asyncio.timeout(20.0):
         while not all(activation.idle for activation in household._awake.values()):
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(0)
 
 
 async def profile(given: Settings, household: Household, one: str) -> list[str]:
