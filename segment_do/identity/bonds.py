@@ -56,6 +56,9 @@ class Bonds:
         self._rules = rules
         self._staged: dict[bytes, Staged] = {}
         self._written = 0
+        (forced,) = connection.execute("SELECT forced FROM meta").fetchone()
+        self.forced = bool(forced)
+        """Whether ids were ever joined here whatever the limits say."""
         (self._next,) = connection.execute("SELECT coalesce(max(bond), 0) + 1 FROM bond").fetchone()
 
     def expect(self, pairs: Iterable[tuple[Node, Node]]) -> None:
@@ -79,6 +82,8 @@ class Bonds:
         ``known``: it changes nothing; ``earlier``: the bond was known, and counts earlier now; ``new``.
         """
         forced = rule in FORCED_RULES
+        if forced:
+            self._force()
         # A bond of its own: what holds whatever the limits say is not the same as an event that carried these ids, and outlives its undoing.
         key = self._key(nodes, record.timestamp) + (_FORCED if forced else b"")
         staged = self._staged.get(key)
@@ -147,6 +152,8 @@ class Bonds:
         cut: int | None,
     ) -> None:
         """Inside a transaction, before anything of it is staged: add a bond that another graph knows; ``nodes`` ascend."""
+        if suffix.endswith(_FORCED):
+            self._force()
         key = struct.pack(f">{len(nodes)}Q", *nodes) + suffix
         row = self._connection.execute(
             "SELECT bond, timestamp, message_id FROM bond WHERE nodes = ?", (key,)
@@ -168,6 +175,10 @@ class Bonds:
                 "UPDATE bond SET timestamp = ?, message_id = ?, source = ?, rule = ? WHERE bond = ?",
                 (timestamp, message_id, source, rule, row[0]),
             )
+
+    def _force(self) -> None:
+        self._connection.execute("UPDATE meta SET forced = 1")
+        self.forced = True  # also where the transaction is undone: then a replay is made that need not be
 
     def number_from(self, first: int) -> None:
         """New bonds get this number or a higher one."""

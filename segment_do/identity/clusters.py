@@ -300,7 +300,7 @@ class Clusters:
         still, because it is part of that, and all that was left out is left out still, because groups are no smaller. And it was joining no
         more, if what at least was one profile with these ids at the time does not fit together with the next. Nothing of it holds by arrival.
         """
-        if self._rules.order == "arrival":
+        if self._rules.order == "arrival" or self._bonds.forced:
             return False
         if accepted > 1 and not fits(
             [self._group(unit) for unit in self._units(nodes[:accepted])], self._rules, key[0]

@@ -8,7 +8,8 @@ CREATE TABLE meta (
     identity BLOB NOT NULL,
     born     INTEGER NOT NULL, -- second in which the file was made: a graph that begins anew is told from its forerunner
     epoch    INTEGER NOT NULL,
-    rules    TEXT -- this identity's own rules, JSON; NULL: those of the settings
+    rules    TEXT, -- this identity's own rules, JSON; NULL: those of the settings
+    forced   INTEGER NOT NULL DEFAULT 0 -- whether ids were ever joined whatever the limits say, by hand or by an alias
 );
 
 -- Nodes of the graph: one external id each. `node` is ours, dense, never reused.
@@ -192,5 +193,5 @@ CREATE TABLE seen_run (
     count INTEGER NOT NULL
 );
 
-PRAGMA user_version = 7;
+PRAGMA user_version = 8;
 COMMIT;

@@ -142,11 +142,11 @@ def _compare(tmp_path: Path, seeds: int, tight: bool) -> None:
 
 def test_profiles_are_those_of_a_replay_of_everything(tmp_path: Path) -> None:
     """Also where people join and take apart in between, whatever the limits say: going by the same rules anew moves nothing."""
-    for seed in range(SEEDS // 3):
+    for seed in (931, *range(SEEDS // 3)):  # 931 was found by hand
         random = Random(seed)
         events = some_events(random)
         random.shuffle(events)
-        graph = open_graph(tmp_path / str(seed), rules=TIGHT)
+        graph = open_graph(tmp_path / f"{seed} {len(list(tmp_path.iterdir()))}", rules=TIGHT)
         seen: set[tuple[str, str]] = set()
         while events:
             size = random.choice([1, 2, 3, 5, 10])
