@@ -67,10 +67,6 @@ class Layout(msgspec.Struct, frozen=True):
             return None if short is None else named
         return str(short % self.shards)
 
-    def short_id(self, named: str) -> int | None:
-        """The first 63 bits of a profile id; None where it is none."""
-        return short_id(named)
-
     def home(self, record: Record) -> str:
         """The shard that an event comes to first."""
         if record.user_id:

@@ -166,7 +166,7 @@ class Shard:
     def elsewhere(self, named: Id | str) -> tuple[Id, Id] | None:
         """Where to ask about an id, or a profile id, that this shard owns and another has: (the id itself, an id that the other owns)."""
         if isinstance(named, str):
-            found = self.trees.linked(self.layout.short_id(named), named)
+            found = self.trees.linked(named)
             if found is None:
                 return None
             named = found

@@ -17,6 +17,7 @@ from typing import Final
 from segment_do.events.record import Record
 from segment_do.identity.decision import Id
 from segment_do.identity.ids import Node
+from segment_do.identity.persistent import short_id
 from segment_do.identity.profile import profile_id, short_id_of
 from segment_do.identity.shards.layout import Layout, order
 from segment_do.identity.shards.letters import Cause, Letter, Link
@@ -78,9 +79,9 @@ class Trees:
             self._set(each, at)
         return at
 
-    def linked(self, short_id: int | None, named: str) -> Id | None:
+    def linked(self, named: str) -> Id | None:
         """The id that a profile id was made from, if it is one of ours and was linked to another."""
-        for kind, value in self._connection.execute("SELECT kind, value FROM link WHERE id = ?", (short_id,)):
+        for kind, value in self._connection.execute("SELECT kind, value FROM link WHERE id = ?", (short_id(named),)):
             if profile_id(kind, value) == named:
                 return kind, value
         return None

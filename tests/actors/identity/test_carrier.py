@@ -22,11 +22,13 @@ class Queue:
         self.calls: list[list[str]] = []
         self.stale: set[str] = set()
         self.busy = False
+        self.begun = asyncio.Event()
         self.let = asyncio.Event()
         self.let.set()
 
     async def __call__(self, entries: list[Entry]) -> None:
         self.calls.append([each.identity for each in entries])
+        self.begun.set()
         await self.let.wait()
         if self.busy:
             raise Busy("The log is full.")
@@ -40,11 +42,10 @@ async def test_what_gathers_during_a_call_goes_with_the_next() -> None:
     queue.let.clear()
     carrier = Carrier(queue)
     handing = [asyncio.create_task(carrier.hand_over(entry(f"i{number}"))) for number in range(100)]
-    await asyncio.sleep(0)
-    await asyncio.sleep(0)
+    async with asyncio.timeout(5.0):
+        await queue.begun.wait()
     late = [asyncio.create_task(carrier.hand_over(entry(f"late{number}"))) for number in range(100)]
-    await asyncio.sleep(0)
-    queue.let.set()
+    queue.let.set()  # they begin before the call ends: the loop takes its turns in order
     async with asyncio.timeout(5.0):
         await asyncio.gather(*handing, *late)
     assert [len(call) for call in queue.calls] == [100, 100]
@@ -78,8 +79,8 @@ async def test_a_queue_that_refuses_is_told_of_to_all_and_asked_again() -> None:
     queue.let.clear()
     carrier = Carrier(queue)
     gone, waiting = (asyncio.create_task(carrier.hand_over(entry(name))) for name in ("gone", "waiting"))
-    await asyncio.sleep(0)
-    await asyncio.sleep(0)
+    async with asyncio.timeout(5.0):
+        await queue.begun.wait()
     gone.cancel()
     queue.let.set()
     async with asyncio.timeout(5.0):
