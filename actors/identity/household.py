@@ -72,6 +72,7 @@ class Household:
         self._taken = 0
         self._all_busy = False  # no use in looking who has nothing to do: whoever has since was put to sleep at once
         self._queueing: dict[str, asyncio.Future[None]] = {}
+        self._somebody_rested = asyncio.Event()
         self._threads = ThreadPoolExecutor(
             1 if settings.identity.placement == "dedicated" else _THREADS, thread_name_prefix="graph"
         )
@@ -135,6 +136,12 @@ class Household:
                 "Profile was not found." if question == "profile" else f"No event came for {identity!r} yet."
             )
         return await self._with(identity, lambda activation: activation.ask(question, arguments))
+
+    async def rest(self) -> None:
+        """Return when nobody who is awake has anything to do: all is handed over, and no letter is on its way."""
+        while not all(activation.idle for activation in self._awake.values()):
+            self._somebody_rested.clear()
+            await self._somebody_rested.wait()
 
     def status(self) -> list[dict[str, Any]]:
         """Those awake."""
@@ -320,6 +327,7 @@ class Household:
 
     def _rested(self, identity: str) -> None:
         """It may have nothing to do any more: then its place is for who waits for one."""
+        self._somebody_rested.set()
         if identity in self._awake and self._may_sleep(identity):
             if self._wanting > 0:
                 self._sleep(identity)

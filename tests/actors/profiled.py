@@ -122,8 +122,7 @@ class Profiled(RunningPath):
         async with asyncio.timeout(20.0):
             while not await self.replica.dispatcher.drained(1.0):
                 pass
-            while any(each["outboxBytes"] for each in self.household.status()):
-                await asyncio.sleep(0)
+            await self.household.rest()
 
     async def admin(self, method: str, path: str, told: Any = None) -> httpx.Response:
         headers = {"authorization": f"Bearer {self.settings.paths.token()}"}

@@ -106,8 +106,7 @@ async def test_an_outbox_at_its_bound_is_busy(tmp_path: Path, queue: Queue) -> N
         await household.apply([("tom", *pack("b"))])
     queue.failures = 0
     async with asyncio.timeout(20.0):
-        while household.status()[0]["outboxBytes"]:
-            await asyncio.sleep(0)
+        await household.rest()
     await household.apply([("tom", *pack("b"))])
     assert await queue.has(2) == ["a", "b"]
     await household.close()
@@ -213,8 +212,7 @@ async def test_what_a_killed_process_had_not_handed_over_needs_no_new_event(tmp_
     assert await queue.has(1) == ["a"]
     assert queue.ids("ralph") == []
     async with asyncio.timeout(20.0):
-        while household.status()[0]["outboxBytes"]:
-            await asyncio.sleep(0)
+        await household.rest()
     await household.close()
     assert unfinished(tmp_path / "identities") == ["ralph"]
 
@@ -270,8 +268,7 @@ async def test_more_than_may_be_awake_all_get_their_turn(tmp_path: Path, queue: 
         await asyncio.gather(*(household.apply([(name, *pack("a", "b"))]) for name in names))
         for name in names:
             assert await queue.has(2, name) == ["a", "b"]
-        while len(household.status()) == 5 and any(awake["outboxBytes"] for awake in household.status()):
-            await asyncio.sleep(0)
+        await household.rest()
     looking.cancel()
     assert most == 5
     await household.close()
@@ -321,8 +318,7 @@ async def test_those_at_rest_make_room_after_letters_too(tmp_path: Path, queue: 
     async with asyncio.timeout(20.0):
         for name in ("tom", "ralph"):
             await household.apply([(name, *pack("a"))])
-        while not all(activation.idle for activation in household._awake.values()):
-            await asyncio.sleep(0)
+        await household.rest()
         letters = [household.receive(unit_name("ada", shard), []) for shard in ("0", "1")]
         await asyncio.gather(*letters, *(household.apply([(name, *pack("a"))]) for name in ("eve", "bob")))
         while len(household.status()) > 2:

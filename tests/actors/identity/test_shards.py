@@ -55,8 +55,7 @@ async def quiet(household: Household, queue: Queue, events: int) -> None:
     async with asyncio.timeout(20.0), queue.taken:
         await queue.taken.wait_for(lambda: len(delivered(queue)) >= events)
     async with asyncio.timeout(20.0):
-        while not all(activation.idle for activation in household._awake.values()):
-            await asyncio.sleep(0)
+        await household.rest()
 
 
 async def profile(given: Settings, household: Household, one: str) -> list[str]:
