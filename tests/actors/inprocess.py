@@ -24,6 +24,7 @@ from actors.queue.hub import Hub
 from segment_do.errors import NotReady
 from segment_do.events.record import EXTERNAL_ID, Record, decode_pack
 from segment_do.settings import Settings
+from tests.waiting import until
 
 SOURCES = [
     Source("src_tom", "web", "tom", "key-tom", "2026-01-01T00:00:00.000Z"),
@@ -77,8 +78,7 @@ class RunningPath:
         await self.replica.start()
         self.url = f"http://127.0.0.1:{self.replica.port}"
         self.client = httpx.AsyncClient(base_url=self.url, timeout=20.0)
-        while not self.replica.keys.loaded:
-            await asyncio.sleep(0)
+        await until(lambda: self.replica.keys.loaded)
 
     async def stop(self) -> None:
         await self.client.aclose()

@@ -6,7 +6,7 @@ import asyncio
 import os
 import signal
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pyarrow as pa
@@ -14,6 +14,7 @@ import pytest
 
 from segment_do.errors import Busy, NotReady, QueryRefused, QueryTimedOut
 from segment_do.settings import WarehouseSettings
+from tests.waiting import until
 from tests.warehouse.samples import track_frames
 from warehouse.columns import rows_of
 from warehouse.engine import Engine, View
@@ -52,12 +53,6 @@ def children() -> set[int]:
             except OSError:
                 continue
     return found
-
-
-async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(10):
-        while not condition():
-            await asyncio.sleep(0.005)
 
 
 async def test_answers_and_keeps_the_tail(engine: Engine) -> None:

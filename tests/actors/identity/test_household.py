@@ -17,6 +17,7 @@ from segment_do.events.record import Record, decode_pack, encode_pack
 from segment_do.identity import Graph
 from segment_do.settings import IdentitySettings, Settings
 from segment_do.units import unit_name
+from tests.waiting import until
 
 
 def pack(*ids: str, user: str = "u") -> tuple[int, bytes]:
@@ -122,9 +123,9 @@ async def test_an_idle_identity_sleeps_and_wakes(tmp_path: Path, queue: Queue) -
     assert [awake["identity"] for awake in household.status()] == ["tom"]
     now[0] = 61.0
     async with asyncio.timeout(5.0):
+        await household.rest()
         while household.status():  # its last hand-over may still be under way
             await household.keep()
-            await asyncio.sleep(0)
     now[0] = 122.0
     assert household.empty
     Graph.open(
@@ -306,9 +307,7 @@ async def test_letters_wake_a_shard_beyond_the_bound(tmp_path: Path, queue: Queu
         await waiting
     assert len(household.status()) == 2
     queue.failures = 0
-    async with asyncio.timeout(20.0):
-        while len(household.status()) > 1:
-            await asyncio.sleep(0)
+    await until(lambda: len(household.status()) <= 1)
     await household.close()
 
 
@@ -321,8 +320,7 @@ async def test_those_at_rest_make_room_after_letters_too(tmp_path: Path, queue: 
         await household.rest()
         letters = [household.receive(unit_name("ada", shard), []) for shard in ("0", "1")]
         await asyncio.gather(*letters, *(household.apply([(name, *pack("a"))]) for name in ("eve", "bob")))
-        while len(household.status()) > 2:
-            await asyncio.sleep(0)
+        await until(lambda: len(household.status()) <= 2)
     await household.close()
 
 
@@ -334,9 +332,9 @@ async def test_memory_puts_the_longest_unused_to_sleep(tmp_path: Path, queue: Qu
         await household.apply([(name, 700, encode_pack(many))])
         await queue.has(700, name)
     async with asyncio.timeout(20.0):
+        await household.rest()
         while [awake["identity"] for awake in household.status()] != ["ralph", "ada"]:
             await household.keep()
-            await asyncio.sleep(0)
     await household.keep()
     assert len(household.status()) == 2
     await household.close()
@@ -360,9 +358,9 @@ async def test_one_that_cannot_be_kept_costs_the_others_nothing(
     household._awake["tom"], household._awake["ralph"] = household._awake.pop("tom"), household._awake.pop("ralph")
     now[0] = 70.0
     async with asyncio.timeout(5.0):
+        await household.rest()
         while len(household.status()) > 1:
             await household.keep()
-            await asyncio.sleep(0)
     assert household.status()[0]["identity"] == "tom"
     await household.close()
 

@@ -20,6 +20,7 @@ from segment_do.events.record import decode_pack
 from segment_do.events.whole import whole_event
 from segment_do.settings import BrowserSettings, DemoSettings, Settings, load_settings
 from tests.actors.inprocess import SOURCES, NoPlatform, RunningPath, path
+from tests.waiting import until
 
 ENABLED = DemoSettings(enabled=True)
 OWN = Source("src_demo", "demo-page", "demo-page", "key-<demo>", "2026-01-01T00:00:00.000Z")
@@ -358,7 +359,7 @@ async def test_the_stream_has_the_one_sources_events(tmp_path: Path) -> None:
             assert answer.headers["cache-control"] == "no-store"
             assert "access-control-allow-origin" not in answer.headers
             lines = answer.aiter_lines()
-            await until(lines, "event: connected")
+            await read_until(lines, "event: connected")
             for key, user in (
                 ("key-tom", "private"),
                 (OWN.write_key, "shown"),
@@ -366,13 +367,13 @@ async def test_the_stream_has_the_one_sources_events(tmp_path: Path) -> None:
                 (OWN.write_key, "last"),
             ):
                 assert (await running.post("/v1/track", {"event": "E", "userId": user}, key=key)).status_code == 200
-            told = await until(lines, '"userId":"last"')
+            told = await read_until(lines, '"userId":"last"')
             assert '"userId":"shown"' in told
             assert "private" not in told
             assert OWN.write_key not in told
 
 
-async def until(lines: AsyncIterator[str], wanted: str) -> str:
+async def read_until(lines: AsyncIterator[str], wanted: str) -> str:
     """The lines up to one that holds this."""
     told = ""
     async for line in lines:
@@ -387,8 +388,7 @@ async def test_questions_and_streams_are_bounded(tmp_path: Path) -> None:
     async with demo(tmp_path) as (running, platform), asyncio.timeout(30):
         platform.held = asyncio.Event()
         asking = [asyncio.create_task(running.client.get("/demo/sql", headers=SAME)) for _ in range(4)]
-        while sum(asked != "create_source" for asked in platform.asked) < 4:
-            await asyncio.sleep(0)
+        await until(lambda: sum(asked != "create_source" for asked in platform.asked) >= 4)
         refused = await running.client.get("/demo/recent", headers=SAME)
         assert (refused.status_code, refused.json()["code"], refused.headers["retry-after"]) == (429, "busy", "1")
         platform.held.set()
@@ -416,7 +416,7 @@ async def test_open_streams_end_when_the_platform_stops(tmp_path: Path) -> None:
     async with httpx.AsyncClient(timeout=20.0) as client, asyncio.timeout(30):
         async with client.stream("GET", f"{running.url}/demo/events", headers=SAME) as answer:
             lines = answer.aiter_lines()
-            await until(lines, "event: connected")
+            await read_until(lines, "event: connected")
             stopping = asyncio.create_task(running.stop())
             assert [line async for line in lines if line.startswith('data: {"')] == []  # and no error: the end was sent
         await stopping

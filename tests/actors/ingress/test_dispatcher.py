@@ -13,6 +13,7 @@ from segment_do.errors import NotReady
 from segment_do.events.record import REJECTED, Record, decode_pack, encode_record
 from segment_do.settings import JournalSettings
 from tests.actors.ingress.storing import stored
+from tests.waiting import until
 
 
 def event(message_id: str, size: int = 10) -> bytes:
@@ -89,9 +90,7 @@ async def test_actors_do_not_wait_for_each_other(tmp_path: Path) -> None:
     rig = Rig(tmp_path, apply, max_calls=2)
     await rig.send("stuck", "a")
     await rig.send("tom", "b")
-    async with asyncio.timeout(5.0):
-        while done != ["b"]:
-            await asyncio.sleep(0)
+    await until(lambda: done == ["b"])
     await rig.dispatcher.close()
 
 
@@ -161,14 +160,11 @@ async def test_many_that_start_keep_nobody_waiting_who_runs(tmp_path: Path) -> N
 
     rig = Rig(tmp_path, apply, max_calls=3, max_starting=2)
     await rig.send("tom", "first")
-    while not rig.confirmed:
-        await asyncio.sleep(0)
+    await until(lambda: rig.confirmed)
     for number in range(10):
         await rig.send(f"new{number}", "first")
     await rig.send("tom", "second")
-    async with asyncio.timeout(5.0):
-        while len(rig.confirmed) < 2:
-            await asyncio.sleep(0)
+    await until(lambda: len(rig.confirmed) >= 2)
     assert sorted(calls) == ["identity:new0", "identity:new1", "identity:tom", "identity:tom"]
     started.set()
     assert await rig.dispatcher.drained(5.0)

@@ -17,6 +17,7 @@ from actors.segment import HEADER
 from segment_do.events.record import REJECTED, Record, encode_pack
 from segment_do.settings import IngressSettings, JournalSettings
 from tests.actors.inprocess import path
+from tests.waiting import until
 
 EVENT = {"type": "track", "event": "E", "userId": "ada", "messageId": "m1"}
 
@@ -223,9 +224,7 @@ async def test_a_client_that_leaves_mid_body_costs_nothing(tmp_path: Path) -> No
             await writer.drain()
             writer.transport.abort()
         assert (await running.post("/v1/track", EVENT)).status_code == 200
-        async with asyncio.timeout(5.0):
-            while running.replica.door.inflight_bytes:
-                await asyncio.sleep(0)
+        await until(lambda: not running.replica.door.inflight_bytes)
 
 
 async def test_a_full_disk_is_503_and_recovers_by_itself(tmp_path: Path) -> None:
@@ -286,9 +285,7 @@ async def test_what_an_earlier_replica_left_is_applied(tmp_path: Path) -> None:
         await first.hub.close()
         async with path(tmp_path) as second:
             assert [record.message_id for record in await second.logged(5)] == [f"m{number}" for number in range(5)]
-            async with asyncio.timeout(5.0):
-                while len(list((tmp_path / "journal").iterdir())) > 1:
-                    await asyncio.sleep(0)
+            await until(lambda: len(list((tmp_path / "journal").iterdir())) <= 1)
 
 
 async def test_a_journal_that_cannot_be_read_holds_up_no_other(tmp_path: Path) -> None:

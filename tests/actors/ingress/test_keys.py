@@ -7,6 +7,7 @@ import asyncio
 from actors.control.model import Source
 from actors.ingress.keys import Keys, KeySet
 from segment_do.errors import NotReady
+from tests.waiting import until
 
 
 async def test_following_survives_any_failure() -> None:
@@ -55,15 +56,13 @@ async def test_many_changes_in_a_row_are_told_of_together() -> None:
     keys = Keys(fetch, refresh_seconds=0.0, wait=wait)
     following = asyncio.create_task(keys.follow())
     async with asyncio.timeout(5.0):
-        while not keys.loaded:
-            await asyncio.sleep(0)
+        await until(lambda: keys.loaded)
         for number in range(1, 100):
             store.append(Source(f"src_{number}", "n", "tom", f"key-{number}", ""))
             await asyncio.sleep(0)
         assert asked == [-1]
         assert await keys.resolve("key-99") == store[99]
         rested.set()
-        while len(asked) < 3:
-            await asyncio.sleep(0)
+        await until(lambda: len(asked) >= 3)
     assert asked == [-1, -1, 100]
     following.cancel()

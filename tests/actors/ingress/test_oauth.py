@@ -23,6 +23,7 @@ from segment_do.oauth import SCOPE, App, Redemptions, Verified, issue_token
 from segment_do.settings import OAuthSettings
 from tests.actors.inprocess import NoPlatform, RunningPath
 from tests.segment_do.oauth.signing import app, claims, form, private_pem, public_pem, sign
+from tests.waiting import until
 
 EVENT = {"type": "track", "event": "E", "userId": "ada", "messageId": "m1"}
 
@@ -101,9 +102,8 @@ class Guarded(RunningPath):
 
     async def heard(self) -> None:
         """The replica has taken over what the store has."""
-        async with asyncio.timeout(5.0):
-            while self.replica.keys.version < await self.store.wait_newer(-1, 0.0):
-                await asyncio.sleep(0)
+        version = await self.store.wait_newer(-1, 0.0)
+        await until(lambda: self.replica.keys.version >= version)
 
     async def _keys(self, since: int) -> KeySet:
         if not self.up:

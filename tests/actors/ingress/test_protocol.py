@@ -14,6 +14,7 @@ import pytest
 from actors.ingress import protocol
 from segment_do.settings import IngressSettings
 from tests.actors.inprocess import RunningPath, path
+from tests.waiting import until
 
 _KEY = base64.b64encode(b"key-tom:")
 
@@ -184,9 +185,7 @@ async def test_bodies_without_a_length_are_counted_as_they_come(tmp_path: Path) 
         part = b"10000\r\n" + b"x" * 65_536 + b"\r\n"
         door = running.replica.door
         one.writer.write(head + part)
-        async with asyncio.timeout(10.0):
-            while door.inflight_bytes < 65_536:
-                await asyncio.sleep(0)
+        await until(lambda: door.inflight_bytes >= 65_536)
         two.writer.write(head + part)
         status, headers, body = await two.answer()
         assert (status, json.loads(body)["code"], headers["retry-after"]) == (429, "busy", "1")

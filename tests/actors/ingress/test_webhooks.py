@@ -22,6 +22,7 @@ from segment_do.settings import IngressSettings, JournalSettings
 from segment_do.webhooks import WebhookConfig
 from tests.actors.inprocess import NoPlatform, RunningPath
 from tests.segment_do.cli.conftest import Ran, run
+from tests.waiting import until
 
 ORDER = {
     "type": "track",
@@ -75,9 +76,7 @@ class Hooked(RunningPath):
     async def heard(self) -> None:
         """The replica knows what the control store knows."""
         version = await self.store.wait_newer(-1, 0.0)
-        async with asyncio.timeout(20.0):
-            while self.replica.keys.version < version:
-                await asyncio.sleep(0)  # gives the loop, which follows the store, its turn
+        await until(lambda: self.replica.keys.version >= version)
 
     async def cli(self, *arguments: str) -> Ran:
         environment = {"SEGMENT_DO_URL": self.url, "SEGMENT_DO_TOKEN": self.settings.paths.token() or ""}

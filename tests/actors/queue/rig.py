@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 from actors.queue.frame import Frame
@@ -117,15 +116,6 @@ def settings(**given: Any) -> DeliverySettings:
 
 def config(destination: str = "d1", source_id: str | None = None) -> DestinationConfig:
     return DestinationConfig(id=destination, type="webhook", source_id=source_id, name="Hook", settings={})
-
-
-async def until(condition: Callable[[], Any], seconds: float = 30) -> None:
-    """Let the loop turn until the condition holds; ``seconds`` only bound a test that fails."""
-    end = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > end:
-            raise AssertionError("the condition never came to hold")
-        await asyncio.sleep(0)
 
 
 async def settle_down(turns: int = 300) -> None:

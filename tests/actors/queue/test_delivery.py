@@ -26,8 +26,9 @@ from destinations.webhook.send import WebhookSender
 from segment_do.errors import CorruptData, InvalidRequest, StorageFailed
 from segment_do.events.record import EXTERNAL_ID, OBJECT, REJECTED
 from segment_do.settings import DeliverySettings
-from tests.actors.queue.rig import ManualClock, MemoryLog, config, record, records, settings, settle_down, until
+from tests.actors.queue.rig import ManualClock, MemoryLog, config, record, records, settings, settle_down
 from tests.destinations.receiver import HANG, RESET, Answer, Got, Receiver, Reply
+from tests.waiting import until
 
 
 class Bench:

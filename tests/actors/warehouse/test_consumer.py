@@ -14,6 +14,7 @@ from actors.warehouse.consumer import Consumer
 from segment_do.errors import NotReady
 from segment_do.events.record import Record, encode_pack
 from segment_do.settings import QueueSettings, WarehouseSettings
+from tests.waiting import until
 from warehouse import WarehouseStore
 
 NOW = 1_790_000_000_000_000
@@ -74,9 +75,7 @@ class Rig:
         return [row[0] for row in answer["rows"]]
 
     async def committed(self, offset: int) -> None:
-        async with asyncio.timeout(20.0):
-            while self.queue.advanced < offset:
-                await asyncio.sleep(0)
+        await until(lambda: self.queue.advanced >= offset)
 
 
 async def test_sql_sees_what_is_in_the_log_before_any_commit(tmp_path: Path) -> None:

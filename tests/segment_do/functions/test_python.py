@@ -10,6 +10,7 @@ import pytest
 
 from segment_do.errors import Busy, InvalidEvent, InvalidRequest
 from segment_do.functions import Functions, check_python
+from tests.waiting import until
 
 
 @pytest.fixture
@@ -56,9 +57,8 @@ async def test_a_killed_worker_costs_no_call() -> None:
         await functions.call(function, 1)
         (worker,) = [child for child in psutil.Process().children() if child.name() == "monty"]
         calling = asyncio.create_task(functions.call(function, 3_000_000))
-        while worker.cpu_times().user < 0.1:  # it is at work on it
-            assert not calling.done()
-            await asyncio.sleep(0)
+        await until(lambda: worker.cpu_times().user >= 0.1)  # it is at work on it
+        assert not calling.done()
         worker.kill()
         assert await calling == 3_000_000
     finally:

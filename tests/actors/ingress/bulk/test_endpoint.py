@@ -22,6 +22,7 @@ from segment_do.events.record import OBJECT, REJECTED
 from segment_do.settings import BulkSettings, IngressSettings, JournalSettings
 from tests.actors.ingress.test_oauth import guarded
 from tests.actors.inprocess import RunningPath, path
+from tests.waiting import until
 
 
 def lines(first: int, last: int, **properties: Any) -> bytes:
@@ -50,9 +51,7 @@ async def finished(running: RunningPath, sync: str, error: str = "", **options: 
 
 
 async def until_stored(running: RunningPath, syncs: int = 1) -> None:
-    async with asyncio.timeout(20.0):
-        while running.replica.ingest.stored_syncs < syncs:
-            await asyncio.sleep(0)
+    await until(lambda: running.replica.ingest.stored_syncs >= syncs)
 
 
 def refusal(answer: httpx.Response) -> tuple[int, str]:
@@ -126,9 +125,7 @@ async def test_a_sync_that_is_finished_with_an_error_is_dropped(tmp_path: Path) 
             assert (await finished(running, sync, "the database went away")).status_code == 202
         assert refusal(await finished(running, sync)) == (409, "sync_dropped")
         assert refusal(await running.post(f"/v0/keep-alive/{sync}")) == (409, "sync_finished")
-        async with asyncio.timeout(10.0):
-            while any(name.endswith(".gz") for name in files(tmp_path)):
-                await asyncio.sleep(0)
+        await until(lambda: not any(name.endswith(".gz") for name in files(tmp_path)))
         other = await started(running)
         await uploaded(running, other, lines(7, 8))
         await finished(running, other)
@@ -251,9 +248,7 @@ async def test_a_source_has_so_many_open_syncs(tmp_path: Path) -> None:
         await started(running, key="key-ralph")
         await finished(running, syncs[0])
         await started(running)
-        async with asyncio.timeout(10.0):
-            while running.replica.status()["bulk_openSyncs"] != 21:
-                await asyncio.sleep(0)
+        await until(lambda: running.replica.status()["bulk_openSyncs"] == 21)
 
 
 async def test_a_session_lives_from_call_to_call(tmp_path: Path) -> None:
@@ -270,16 +265,12 @@ async def test_a_session_lives_from_call_to_call(tmp_path: Path) -> None:
         now += 2
         assert refusal(await running.post(f"/v0/keep-alive/{left}")) == (404, "unknown_sync")
         assert refusal(await finished(running, left)) == (404, "unknown_sync")
-        async with asyncio.timeout(10.0):
-            while any(left in name for name in files(tmp_path)):
-                await asyncio.sleep(0)
+        await until(lambda: not any(left in name for name in files(tmp_path)))
         assert (await finished(running, kept)).status_code == 202
         await running.logged(2)
         await until_stored(running, 2)
         now += 601  # what has ended is forgotten in its turn
-        async with asyncio.timeout(10.0):
-            while files(tmp_path) != ["ingest.lock", "src_tom/lock"]:
-                await asyncio.sleep(0)
+        await until(lambda: files(tmp_path) == ["ingest.lock", "src_tom/lock"])
         assert refusal(await finished(running, kept)) == (404, "unknown_sync")
 
 
@@ -289,14 +280,11 @@ async def test_uploads_at_a_time_are_bounded(tmp_path: Path) -> None:
     async with path(tmp_path, bulk=bulk) as running:
         sync = await started(running)
         _reader, writer = await opened(running, sync, 1000)
-        while running.replica.bulk._uploads == 0:
-            await asyncio.sleep(0)
+        await until(lambda: running.replica.bulk._uploads != 0)
         answer = await running.post(f"/v0/upload/{sync}", gzip.compress(b""))
         assert refusal(answer) == (429, "busy")
         writer.transport.abort()
-        async with asyncio.timeout(10.0):
-            while running.replica.bulk._uploads or any("upload" in name for name in files(tmp_path)):
-                await asyncio.sleep(0)
+        await until(lambda: not (running.replica.bulk._uploads or any("upload" in name for name in files(tmp_path))))
         await uploaded(running, sync, lines(0, 1))
 
 
@@ -350,9 +338,7 @@ async def test_room_on_disk_is_bounded(tmp_path: Path) -> None:
         for answer in (await running.post("/v0/start"), await running.post(f"/v0/upload/{sync}", gzip.compress(b""))):
             assert refusal(answer) == (503, "storage_failed")
             assert int(answer.headers["retry-after"]) >= 1
-        async with asyncio.timeout(10.0):
-            while [name for name in files(tmp_path) if "upload" in name]:
-                await asyncio.sleep(0)
+        await until(lambda: not [name for name in files(tmp_path) if "upload" in name])
 
 
 async def test_a_full_journal_holds_a_sync_up_and_loses_nothing(tmp_path: Path) -> None:
@@ -372,9 +358,7 @@ async def test_a_full_journal_holds_a_sync_up_and_loses_nothing(tmp_path: Path) 
 async def test_two_replicas_share_all_syncs(tmp_path: Path) -> None:
     """What one began the other goes on with; one of them stores, and when it has gone the other does."""
     async with path(tmp_path) as one:
-        async with asyncio.timeout(10.0):
-            while one.replica.ingest._lock < 0:
-                await asyncio.sleep(0)
+        await until(lambda: one.replica.ingest._lock >= 0)
         two = await second(one)
         sync = await started(one)
         await uploaded(two, sync, lines(0, 3))
