@@ -42,10 +42,10 @@ if TYPE_CHECKING:
 __all__ = ["DAY_MICROSECONDS", "Seen", "message_keys"]
 
 DAY_MICROSECONDS = 86_400_000_000
-RECENT_KEYS = 65_536
-"""Keys in memory above which :meth:`Seen.maintain` makes a run of them (about 8 MB)."""
+RECENT_KEYS = 32_768
+"""Keys in memory above which :meth:`Seen.maintain` makes a run of them (about 4 MB, and 10 ms when an identity wakes)."""
 OVERDUE_FACTOR = 8
-"""At so many times :data:`RECENT_KEYS` a batch waits until keys have gone into a run (about 64 MB)."""
+"""At so many times :data:`RECENT_KEYS` a batch waits until keys have gone into a run (about 32 MB)."""
 LAG_DAYS = 2
 """An event may wait so long between receipt and batch without the window becoming shorter for it."""
 TIER = 4
@@ -100,7 +100,7 @@ class Seen:
         with self._database.reading() as connection:
             registered = connection.execute("SELECT id, day, count FROM seen_run ORDER BY id").fetchall()
             rows = connection.execute("SELECT id, day, keys FROM seen_recent ORDER BY id").fetchall()
-        # Nearly always those of one day, all in one piece: half a million keys may be waited for when an identity wakes.
+        # Nearly always those of one day, all in one piece: a quarter of a million keys may be waited for when an identity wakes after a crash.
         for day, its in groupby(rows, key=itemgetter(1)):
             keys = dict.fromkeys(_split(b"".join([row[2] for row in its])), day)
             self._recent = {**self._recent, **keys} if self._recent else keys
