@@ -73,7 +73,7 @@ class Computations:
             Conflict: there is one of its key that the settings declare.
         """
         now = self._clock()
-        self._check_shards(definition, backfill)
+        self._check_shards(backfill)
         with self._database.transaction() as connection:
             _check_undeclared(connection, definition.key)
             _put(connection, definition, now, filling=backfill and bool(definition.measures))
@@ -177,18 +177,16 @@ class Computations:
 
     def _declare(self, connection: sqlite3.Connection, wanted: Declared, held: Computation | None, now: int) -> None:
         definition = wanted.definition
-        self._check_shards(definition, wanted.backfill)
+        self._check_shards(wanted.backfill)
         filling = wanted.backfill and (held is None or _counted(held.definition) != _counted(definition))
         _put(connection, definition, now, filling=filling and bool(definition.measures), declared=True)
         told = msgspec.to_builtins(definition)
         write_audit(connection, now, "computation", definition=told, backfill=filling, by="settings")
 
-    def _check_shards(self, definition: Definition, backfill: bool) -> None:
-        if self._resolution.shard is None:
-            return
-        if definition.collection == "accounts":  # the event may be applied in another shard than the account lies in
-            raise wrong("an identity that is laid out over several graphs has none of accounts yet")
-        if backfill:  # an id may move to a shard that has counted more than the one it came from, or less
+    def _check_shards(self, backfill: bool) -> None:
+        if (
+            backfill and self._resolution.shard is not None
+        ):  # an id may move to a shard that has counted more than the one it came from, or less
             raise wrong("an identity that is laid out over several graphs cannot count events of before yet")
 
     def _found(self, computation_id: str) -> Computation:

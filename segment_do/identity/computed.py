@@ -121,6 +121,10 @@ class Computed:
             elif record.type == sets_traits and of_traits:
                 self._touch(owner.node, of_traits, record)
 
+    def counts(self, record: Record, collection: Whose) -> bool:
+        """Whether anything computed of this collection may count an event."""
+        return bool(self._slots[collection].of(record))
+
     def fill(
         self, computation: Computation, records: Sequence[Record], owners: Callable[[Record], Iterable[Node]], now: int
     ) -> int:

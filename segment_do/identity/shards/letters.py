@@ -82,6 +82,8 @@ class AccountCall(msgspec.Struct, array_like=True, gc=False, tag="g"):
     member: Id | None
     traits: dict[str, str]
     cause: Cause
+    record: Record | None = None
+    """All of the event, where something computed of accounts counts it."""
 
 
 class Shorten(msgspec.Struct, array_like=True, gc=False, tag="s"):

@@ -138,7 +138,7 @@ class Shard:
 
     @property
     def cause(self) -> Record | None:
-        """What is told of ids that moved here with no event, is told with this one."""
+        """What is told of ids that moved here with no event, and of accounts, is told with this one."""
         return self._cause
 
     # For the graph's own part of a step.
@@ -150,7 +150,8 @@ class Shard:
     def send_account(self, account: Id, member: Node | None, traits: dict[str, str], record: Record) -> None:
         """Tell the shard of an account what an event says of it."""
         named = None if member is None else (member.kind, member.value)
-        self.trees.post(account, AccountCall(account, named, traits, Cause.of(record)))
+        counted = record if self._resolution.computed.counts(record, "accounts") else None
+        self.trees.post(account, AccountCall(account, named, traits, Cause.of(record), counted))
 
     def generation(self, node: Node) -> int:
         """How often the facts of an id came from another shard: what is told of it in a higher generation is later."""
@@ -248,8 +249,9 @@ class Shard:
         self._cause = letter.cause.record()
 
     def _account(self, letter: AccountCall) -> None:
+        self._cause = letter.record or letter.cause.record()
         try:
-            self._resolution.count_account(letter.account, letter.member, letter.traits, letter.cause.record())
+            self._resolution.count_account(letter.account, letter.member, letter.traits, self._cause)
         except Unusable:
             return  # a time that no clock shows: there is nothing that it could say
 

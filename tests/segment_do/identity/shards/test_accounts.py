@@ -1,0 +1,107 @@
+"""Accounts whose people lie in other shards: what is computed of them is what one graph computes."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import msgspec
+import pytest
+
+from segment_do.computed import COMPUTED_SOURCE
+from segment_do.events.record import Record
+from segment_do.identity import profile_id
+from segment_do.identity.shards import Layout
+from tests.segment_do.identity.events import NOON, apply, identify, open_graph, record
+from tests.segment_do.identity.shards.sharded import Sharded
+from tests.segment_do.identity.shards.test_shards import arrive
+from tests.segment_do.identity.test_computed import (
+    ACCOUNT_DEFINITIONS,
+    BLANK,
+    define,
+    named,
+    said,
+    settle,
+    values,
+)
+
+SEEDS = int(os.environ.get("SEEDS", "120"))
+ACCOUNTS = ("acme", "other", "third", "fourth")
+
+
+def some_events(random: Random) -> list[Record]:
+    events = []
+    for number in range(random.choice([5, 20, 40])):
+        who = {"user": f"u{random.randrange(5)}"} if random.random() < 0.6 else {"anonymous": f"a{random.randrange(5)}"}
+        at = NOON + random.randrange(1000)
+        kind = random.choice(["named", "named", "named", "group", "identify", "both"])
+        if kind == "named":
+            groups = random.sample(ACCOUNTS, random.randrange(3))
+            events.append(named(f"m{number}", *groups, price=random.randrange(9), at=at, **who))
+        elif kind == "group":
+            body = {"groupId": random.choice(ACCOUNTS), "traits": {"plan": random.choice(["pro", "free"])}}
+            events.append(record(f"m{number}", "group", at=at, body=body, **who))
+        elif kind == "identify":
+            events.append(identify(f"m{number}", {"plan": "pro"}, at=at, **who))
+        else:
+            both = {"user": f"u{random.randrange(5)}", "anonymous": f"a{random.randrange(5)}"}
+            events.append(named(f"m{number}", random.choice(ACCOUNTS), price=1, at=at, **both))
+    return events
+
+
+def last_said(told: list[Record], account: str) -> dict[str, Any]:
+    """Of each key the value that was told of an account last; what says nothing is left out, as in profiles."""
+    last: dict[str, Any] = {}
+    for each in told:
+        if each.source_id == COMPUTED_SOURCE and each.profile_id == profile_id("group_id", account):
+            last |= said(each)
+    return {key: value for key, value in last.items() if value not in BLANK}
+
+
+@pytest.mark.parametrize("layout", [Layout(2), Layout(3), Layout(7)], ids=lambda layout: layout.text)
+def test_accounts_have_what_their_events_say(tmp_path: Path, layout: Layout) -> None:
+    """In any order, with letters late and doubled, processes killed and disks full; told to the end, and nothing twice counted."""
+    assert layout.all_shards is not None
+    for seed in range(SEEDS // 8):
+        random = Random(f"accounts {seed} {layout.text}")
+        events = some_events(random)
+        one = open_graph(tmp_path / f"one {seed}")
+        sharded = Sharded(tmp_path / str(seed), layout)
+        for graph in (one, *(sharded.graph(each) for each in layout.all_shards)):
+            define(graph, *ACCOUNT_DEFINITIONS)
+        apply(one, *events)
+        settle(one)
+        arrive(sharded, random, events)
+        for graph in sharded.graphs.values():
+            settle(graph)
+        for account in ACCOUNTS:
+            if one.profile("group_id", account) is None:
+                assert sharded.profile("group_id", account) is None
+                continue
+            expected = values(one, "group_id", account)
+            graph = sharded.owner(("group_id", account))[0]
+            assert values(graph, "group_id", account) == expected, (seed, account)
+            assert last_said(sharded.told(), account) == expected, (seed, account)
+        one.close()
+        sharded.close()
+
+
+def test_only_what_is_counted_travels(tmp_path: Path) -> None:
+    """The shard of an account is sent the whole of an event where a definition counts it, and of any other what it always was."""
+    sharded = Sharded(tmp_path, Layout(2))
+    owner = sharded.layout.owner
+    account = next(name for name in (f"g{number}" for number in range(30)) if owner(("group_id", name)) == "1")
+    user = next(name for name in (f"u{number}" for number in range(30)) if owner(("user_id", name)) == "0")
+    define(sharded.graph("0"), ACCOUNT_DEFINITIONS[0])
+    for message_id, event in (("m1", "Tested"), ("m2", "Another")):
+        body = {"properties": {"secret": "x" * 50}, "context": {"groupId": account}}
+        sent = record(message_id, user=user, body=body)
+        sent.event = event
+        sharded.apply(sent)
+        [letter] = sharded.post("0").read("1", 2**20)
+        assert (b"secret" in letter.body) == (event == "Tested")
+        sharded.settle()
+    assert msgspec.json.decode(sharded.told()[0].payload)["properties"]["secret"]
+    sharded.close()
