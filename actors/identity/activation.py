@@ -26,7 +26,6 @@ from actors.identity.courier import Courier, Deliver
 from actors.identity.filling import Filling, Past
 from actors.identity.windows import mark_windows
 from actors.queue.log import Entry
-from segment_do.computed import DAY_MICROSECONDS
 from segment_do.errors import Busy, CorruptData, OwnershipLost, SegmentDoError, StorageFailed
 from segment_do.home import write_durably
 from segment_do.identity import DEFAULT_RULES, Graph, Rules
@@ -266,7 +265,7 @@ class Activation:
         if self._graph.outbox_bytes:
             self._pump_soon()  # what was told of profiles needs no event to go out
         if self.settled:
-            await self._mark_windows(now)
+            await self._mark_windows(self._graph.computations.due_at(now))
         if self._filling is not None:
             self.used_at = self._monotonic()  # others go to sleep before it
         self._fill_soon()
@@ -293,8 +292,10 @@ class Activation:
         self._fail(OwnershipLost(f"This activation of {self.identity!r} is closing."))
         handed_over = not self._graph.outbox_bytes and not self._graph.letter_bytes
         finished = handed_over and not self._graph.computations.filling
-        if not self.settled:
-            await self._mark_windows(0)  # so that it is woken and gets there
+        due_at = self._graph.computations.due_at(self._clock())
+        if due_at is not None and (not self.settled or self._graph.sweeping):
+            due_at = 0  # it has not looked at everything yet: it is woken at once, and gets there
+        await self._mark_windows(due_at)
         await self._on_thread(self._graph.close)
         if finished:
             (self._folder / _MARK).unlink(missing_ok=True)
@@ -396,15 +397,13 @@ class Activation:
             self._handed_some.notify_all()
         return sum(len(row.pack) for row in rows)
 
-    async def _mark_windows(self, moved_at: int) -> None:
-        """Tell whoever wakes identities on another day whether this is one to be woken."""
-        wanted = moved_at // DAY_MICROSECONDS if self._graph.computations.windowed else None
-        if wanted == self._marked:
+    async def _mark_windows(self, due_at: int | None) -> None:
+        """Tell whoever wakes identities when this is one to be woken."""
+        if due_at == self._marked:
             return
-        moved = None if wanted is None else moved_at
         try:
-            await self._on_thread(partial(mark_windows, self._folder, self.identity, moved))
-            self._marked = wanted
+            await self._on_thread(partial(mark_windows, self._folder, self.identity, due_at))
+            self._marked = due_at
         except OSError as error:
             log.warning("the mark of windows was not kept", identity=shown_name(self.identity), error=str(error))
 

@@ -13,6 +13,7 @@ from segment_do.computed.conditions import MAX_LIST, MAX_TEXT, Operator, Scalar,
 from segment_do.computed.expression import BLANK, Compiled, Known
 from segment_do.computed.folds import Average, Count, Distinct, Extreme, Fold, Moment, MostFrequent, Sum, UniqueList
 from segment_do.computed.measure import Call, Measure
+from segment_do.computed.sessions import Sessions
 from segment_do.errors import InvalidRequest
 
 __all__ = [
@@ -32,6 +33,9 @@ __all__ = [
 MAX_DEFINITIONS: Final = 50
 """Of one identity."""
 MAX_WINDOW_DAYS: Final = 365
+SESSION_MINUTES: Final = (30, 90 * 24 * 60)
+"""Bounds of the gap that ends a session: 30 minutes to 90 days, as Segment's."""
+_MINUTE_MICROSECONDS: Final = 60_000_000
 MAX_PARTS: Final = 100
 """Parts of one audience's expression, nested up to :data:`MAX_DEPTH`."""
 MAX_DEPTH: Final = 10
@@ -70,6 +74,8 @@ class ComputedTrait(
     where: Where | None = None
     window_days: int | None = None
     """Count only events of the last so many UTC days, today included."""
+    session_minutes: int | None = None
+    """Count only events of the session that somebody is in: it is over after so many minutes without an event that counts."""
     min_occurrences: int = 2
     """``most_frequent``: below that it has no value."""
     limit: int = 100
@@ -83,8 +89,10 @@ class ComputedTrait(
     @cached_property
     def measures(self) -> tuple[Measure, ...]:
         """The one figure."""
-        fold = _fold(self.kind, self.min_occurrences, self.limit)
-        return (Measure(self.call, self.event, self.where, self.property, self.window_days, fold),)
+        fold, window_days = _fold(self.kind, self.min_occurrences, self.limit), self.window_days
+        if self.session_minutes is not None:
+            fold, window_days = Sessions(fold, self.session_minutes * _MINUTE_MICROSECONDS), MAX_WINDOW_DAYS
+        return (Measure(self.call, self.event, self.where, self.property, window_days, fold),)
 
 
 class Expression(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -233,6 +241,12 @@ def _trait_flaws(trait: ComputedTrait) -> Iterator[str]:
         )
     if trait.property is not None and not 1 <= len(trait.property) <= MAX_TEXT:
         yield f"`property` has to have 1 to {MAX_TEXT} characters"
+    if trait.session_minutes is not None:
+        least, most = SESSION_MINUTES
+        if not least <= trait.session_minutes <= most:
+            yield f"`session_minutes` has to be {least} to {most:,}"
+        if trait.window_days is not None:
+            yield "`session_minutes` and `window_days` exclude each other"
     if not 1 <= trait.min_occurrences <= MAX_COUNT:
         yield f"`min_occurrences` has to be 1 to {MAX_COUNT:,}"
     if not 1 <= trait.limit <= MAX_LIST:

@@ -10,6 +10,7 @@ import msgspec
 
 from segment_do.computed.conditions import Where, holds, lookup
 from segment_do.computed.folds import Fold, State
+from segment_do.computed.sessions import Sessions
 from segment_do.events.record import Record
 
 __all__ = ["DAY_MICROSECONDS", "Call", "Measure", "read_properties"]
@@ -59,6 +60,12 @@ class Measure:
         for state in states:
             total = state if total is None else self.fold.join(total, state)
         return total
+
+    def current(self, state: State | None, now: int) -> tuple[State | None, int | None]:
+        """What counts now of a state of all events, and when that will be less without an event, microseconds since the epoch; the days of
+        a window aside.
+        """
+        return self.fold.current(state, now) if isinstance(self.fold, Sessions) else (state, None)
 
 
 def read_properties(payload: bytes) -> Any:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from segment_do.computed import (
+    DAY_MICROSECONDS,
     MAX_DEFINITIONS,
     Audience,
     ComputedTrait,
@@ -56,11 +57,15 @@ class Computations:
         """Whether one of them is still to count events of before."""
         return any(each.filling for each in self._resolution.computed.all)
 
-    @property
-    def windowed(self) -> bool:
-        """Whether values change with the day."""
-        measures = (measure for each in self._resolution.computed.all for measure in each.definition.measures)
-        return any(measure.window_days is not None for measure in measures)
+    def due_at(self, now: int) -> int | None:
+        """When values may change next without an event, where all that is due by now has been looked at; None: never. Microseconds."""
+        computed = self._resolution.computed
+        measures = (measure for each in computed.all for measure in each.definition.measures)
+        if not any(measure.window_days is not None for measure in measures):
+            return None
+        midnight = (now // DAY_MICROSECONDS + 1) * DAY_MICROSECONDS
+        over_at = computed.over_at
+        return midnight if over_at is None else min(midnight, over_at + 1)
 
     def put(self, definition: Definition, by: str, *, backfill: bool = False) -> None:
         """Add a computed trait or an audience, or put it in the place of the one with its key.

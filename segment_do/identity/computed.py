@@ -2,7 +2,8 @@
 
 States are kept per external id and joined when a profile is looked at, so that joining and parting ids moves nothing: a value is a
 function of the set of events, of who belongs together, and of the day. A profile is looked at when one of its events counts, when ids
-came to it or left it, when a trait that an audience reads was set, and when a day falls out of a window (:meth:`Computed.sweep`).
+came to it or left it, when a trait that an audience reads was set, and when a day falls out of a window or a session is over
+(:meth:`Computed.sweep`).
 
 What is told of a change never comes back in: it goes to the outbox, and the outbox is not read here.
 """
@@ -45,6 +46,9 @@ _SWEPT_NODES: Final = 1_000
 """Whose states go in one step."""
 
 _Slot = tuple[Computation, int, Measure]
+_SET_VALUE: Final = (
+    "INSERT OR REPLACE INTO computed_value (computation, node, value, updated_at, until) VALUES (?, ?, ?, ?, ?)"
+)
 _UPSERT: Final = "INSERT OR REPLACE INTO computed_state (computation, node, part, day, state) VALUES (?, ?, ?, ?, ?)"
 
 
@@ -100,6 +104,8 @@ class Computed:
                 for key in each.definition.compiled.computed:
                     self._readers[numbers[key]].add(each.number)
         self._space = read_space(self._connection)
+        self.over_at = self._first_over()
+        """When the next session is over, microseconds since the epoch; may be earlier than it is."""
         self.clear()
 
     def clear(self) -> None:
@@ -170,13 +176,15 @@ class Computed:
         today = now // DAY_MICROSECONDS
         if not self.is_due(now):
             return [], True
-        if self._drop() or self._walk() or self._expire(today):
+        if self._end_sessions(now) or self._drop() or self._walk() or self._expire(today):
             return self._look(f"sweep-{now}", now), False
         self._swept_on = today
         return [], True
 
     def is_due(self, now: int) -> bool:
         """Whether :meth:`sweep` may find something."""
+        if self.over_at is not None and self.over_at < now:
+            return True
         return (self.active or self._dropped) and self._swept_on != now // DAY_MICROSECONDS
 
     def adopt(
@@ -198,8 +206,7 @@ class Computed:
             if key in known:
                 held = self._held(known[key], node)
                 self._connection.execute(
-                    "INSERT OR REPLACE INTO computed_value VALUES (?, ?, ?, ?)",
-                    (known[key].number, node, value if held in (None, value) else unknown, updated_at),
+                    _SET_VALUE, (known[key].number, node, value if held in (None, value) else unknown, updated_at, None)
                 )
 
     # Counting.
@@ -262,13 +269,16 @@ class Computed:
             nodes = profile_nodes(self._connection, root)
             for computation in self.all:
                 if computation.number in due and not computation.filling:
-                    value = self._value(computation, nodes, canonical, now // DAY_MICROSECONDS)
-                    if self._changed(computation, canonical, value, now):
+                    value, until = self._value(computation, nodes, canonical, now)
+                    if self._changed(computation, canonical, value, until, now):
                         told.append(self._told(computation, nodes, canonical, value, cause, now))
         return told
 
-    def _value(self, computation: Computation, nodes: Sequence[int], canonical: int, today: int) -> Any:
-        definition = computation.definition
+    def _value(
+        self, computation: Computation, nodes: Sequence[int], canonical: int, now: int
+    ) -> tuple[Any, int | None]:
+        """And when it will be another one without an event, where it is of a session."""
+        definition, today = computation.definition, now // DAY_MICROSECONDS
         states: list[list[State]] = [[] for _ in definition.measures]
         for node in nodes if states else ():
             for part, day, state in self._connection.execute(
@@ -279,13 +289,15 @@ class Computed:
                     states[part].append(json.loads(state))
         joined = [measure.joined(states[part]) for part, measure in enumerate(definition.measures)]
         if not isinstance(definition, Audience):
-            return definition.measures[0].fold.value(joined[0])
+            measure = definition.measures[0]
+            state, until = measure.current(joined[0], now)
+            return measure.fold.value(state), until
         known = Known(
             [state or 0 for state in joined],
             self._traits(nodes, definition.compiled.traits),
             self._computed(canonical, definition.compiled.computed),
         )
-        return definition.compiled.holds(known)
+        return definition.compiled.holds(known), None
 
     def _traits(self, nodes: Sequence[int], names: Collection[str]) -> Mapping[str, Any]:
         newest: dict[str, tuple[int, str, str]] = {}
@@ -313,23 +325,28 @@ class Computed:
         ).fetchone()
         return None if row is None else str(row[0])
 
-    def _changed(self, computation: Computation, node: int, value: Any, now: int) -> bool:
+    def _changed(self, computation: Computation, node: int, value: Any, until: int | None, now: int) -> bool:
         """Keep a value; whether it is another one than was last told of the profile of this name.
 
         A node that names no profile any more keeps what was told of it: should it name one again, that is what there is to correct.
         """
         text = None if value == blank(computation.definition) else _text(value)
         held = self._held(computation, node)
+        if text is not None and until is not None:
+            self.over_at = until if self.over_at is None else min(until, self.over_at)
         if text == held:
+            if until is not None:
+                self._connection.execute(
+                    "UPDATE computed_value SET until = ? WHERE computation = ? AND node = ?",
+                    (until, computation.number, node),
+                )
             return False
         if text is None:
             self._connection.execute(
                 "DELETE FROM computed_value WHERE computation = ? AND node = ?", (computation.number, node)
             )
         else:
-            self._connection.execute(
-                "INSERT OR REPLACE INTO computed_value VALUES (?, ?, ?, ?)", (computation.number, node, text, now)
-            )
+            self._connection.execute(_SET_VALUE, (computation.number, node, text, now, until))
         return True
 
     def _told(
@@ -351,6 +368,26 @@ class Computed:
         )
 
     # What no event brings about, a bounded step at a time.
+
+    def _first_over(self) -> int | None:
+        (until,) = self._connection.execute("SELECT min(until) FROM computed_value WHERE until IS NOT NULL").fetchone()
+        return None if until is None else int(until)
+
+    def _end_sessions(self, now: int) -> bool:
+        """Values of sessions that are over."""
+        if self.over_at is None or self.over_at >= now:
+            return False
+        rows = self._connection.execute(
+            "SELECT computation, node FROM computed_value WHERE until < ? ORDER BY until LIMIT ?",
+            (now, _SWEPT_PROFILES),
+        ).fetchall()
+        for number, node in rows:
+            self._due.setdefault(node, set()).add(number)
+        # An id that names no profile any more has nobody look at its row: it is not to be found again.
+        self._connection.executemany("UPDATE computed_value SET until = NULL WHERE computation = ? AND node = ?", rows)
+        if not rows:
+            self.over_at = self._first_over()
+        return bool(rows)
 
     def _drop(self) -> bool:
         """States and values of a definition that is gone."""

@@ -22,7 +22,7 @@ from segment_do.home import sync_directory
 
 __all__ = ["Database"]
 
-SCHEMA_VERSION = 8
+SCHEMA_VERSION = 9
 PAGE_BYTES = 4096
 SMALL_PAGE_BYTES = 1024
 """Of a file that one person's facts go into: an empty one is a page a table and index."""

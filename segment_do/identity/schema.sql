@@ -156,14 +156,17 @@ CREATE TABLE computed_state (
 ) WITHOUT ROWID;
 CREATE INDEX computed_state_of_day ON computed_state (computation, part, day) WHERE day <> 0;
 
--- What was last told of a profile, by the node that names it, or once did. `value` is JSON; one that says nothing (0, null, [], false) has no row.
+-- What was last told of a profile, by the node that names it, or once did. `value` is JSON; one that says nothing (0, null, [], false) has
+-- no row. `until`: of a session that is over then.
 CREATE TABLE computed_value (
     computation INTEGER NOT NULL,
     node        INTEGER NOT NULL,
     value       TEXT NOT NULL,
     updated_at  INTEGER NOT NULL, -- microseconds
+    until       INTEGER, -- microseconds
     PRIMARY KEY (computation, node)
 ) WITHOUT ROWID;
+CREATE INDEX computed_value_until ON computed_value (until) WHERE until IS NOT NULL;
 
 -- While a computation is filled: keys of message ids that were received about when it began, and counted when they were applied.
 CREATE TABLE computed_early (
@@ -193,5 +196,5 @@ CREATE TABLE seen_run (
     count INTEGER NOT NULL
 );
 
-PRAGMA user_version = 8;
+PRAGMA user_version = 9;
 COMMIT;

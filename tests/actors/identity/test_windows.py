@@ -24,6 +24,7 @@ from tests.actors.identity.dying import die
 from tests.segment_do.identity.events import DAY, NOON
 
 LATELY = {"class": "trait", "key": "lately", "kind": "event_count", "event": "E", "window_days": 1}
+VISIT = {"class": "trait", "key": "visit", "kind": "event_count", "event": "E", "session_minutes": 30}
 EVER = {"class": "trait", "key": "lately", "kind": "event_count", "event": "E"}
 
 
@@ -107,6 +108,28 @@ async def test_it_is_woken_once_a_day(tmp_path: Path) -> None:
     await here.household.close()
 
 
+async def test_it_is_woken_when_a_session_is_over(tmp_path: Path) -> None:
+    """Half an hour after the last event, also of one that was put to sleep right after it; then not before midnight."""
+    here = Identities(tmp_path)
+    await here.seen()
+    await here.define(VISIT)
+    here.now += 1
+    await here.seen()
+    await here.household.close()
+    here.open()
+    await here.day()  # it had not looked at everything yet
+    here.now += 30 * 60_000_000
+    assert due(here.root, here.now) == []
+    here.now += 1
+    assert due(here.root, here.now) == ["tom"]
+    await here.day()
+    assert here.told == [("tom", {"visit": 1}), ("tom", {"visit": 0})]
+    assert due(here.root, here.now) == []
+    here.now += DAY // 2
+    assert due(here.root, here.now) == ["tom"]
+    await here.household.close()
+
+
 async def test_one_that_is_awake_needs_no_event_either(tmp_path: Path) -> None:
     """What the day changed is told by itself."""
     here = Identities(tmp_path)
@@ -175,7 +198,7 @@ async def test_a_few_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     for number in range(10):
         folder = here.root / f"i{number}"
         folder.mkdir(parents=True)
-        mark_windows(folder, f"i{number}", NOON - number * DAY)
+        mark_windows(folder, f"i{number}", NOON + 1 - number * DAY)
     (here.root / "none").mkdir()
     now_awake, most, woken = 0, 0, []
 
@@ -188,7 +211,7 @@ async def test_a_few_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         if identity == "i9":
             raise NotReady("Held elsewhere.")
         woken.append(identity)
-        mark_windows(here.root / identity, identity, NOON)
+        mark_windows(here.root / identity, identity, NOON + 1)
 
     await one_round(here, wake)
     assert (woken, most) == (["i8", "i7", "i6", "i5", "i4"], 4)

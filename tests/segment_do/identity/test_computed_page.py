@@ -22,7 +22,7 @@ EXAMPLES = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=range(len(EXAMPLES)))
 def test_an_example_is_true(tmp_path: Path, example: str) -> None:
-    """On a graph of its own; events are a second apart."""
+    """On a graph of its own; events are a second apart where nothing is said."""
     graph = open_graph(tmp_path)
     numbers = itertools.count(1)
 
@@ -30,7 +30,8 @@ def test_an_example_is_true(tmp_path: Path, example: str) -> None:
         number = next(numbers)
         ids = {each: given.pop(each) for each in ("user", "anonymous") if each in given}
         body = {"traits" if kind == "identify" else "properties": given}
-        made = record(f"m{number}", kind, at=NOON + number * 1_000_000, body=body, **ids)
+        at = NOON + (given.pop("minute") * 60 if "minute" in given else number) * 1_000_000
+        made = record(f"m{number}", kind, at=at, body=body, **ids)
         made.event = name or None
         return made
 
@@ -49,6 +50,7 @@ def test_an_example_is_true(tmp_path: Path, example: str) -> None:
             "define": lambda given: graph.computations.put(read_definition(given), "the page"),
             "apply": lambda each: events.apply(graph, each),
             "track": lambda name, **given: event("track", name, given),
+            "page": lambda name, **given: event("page", name, given),
             "identify": lambda **given: event("identify", "", given),
             "computed": computed,
             "told": told,
