@@ -79,7 +79,7 @@ class Bonds:
     def stage(self, nodes: Sequence[Node], record: Record, rule: str, first_new: int) -> str:
         """Count an event in; nodes from ``first_new`` are of this batch.
 
-        ``known``: it changes nothing; ``earlier``: the bond was known, and counts earlier now; ``new``.
+        ``known``: it changes nothing, as where somebody undid the bond; ``earlier``: the bond was known, and counts earlier now; ``new``.
         """
         forced = rule in FORCED_RULES
         if forced:
@@ -97,12 +97,15 @@ class Bonds:
         row = None
         if all(node.node < first_new for node in nodes):  # the file knows nothing of an id that is new
             row = self._connection.execute(
-                "SELECT bond, timestamp, message_id FROM bond WHERE nodes = ?", (key,)
+                "SELECT bond, timestamp, message_id, cut FROM bond WHERE nodes = ?", (key,)
             ).fetchone()
         if row is not None and rule == "manual":
             self._connection.execute("UPDATE bond SET cut = NULL WHERE bond = ?", (row[0],))
             return "new"  # as good as: it may have been undone
-        if row is not None and (row[1], row[2]) <= (record.timestamp, record.message_id):
+        if row is not None and (
+            (row[1], row[2]) <= (record.timestamp, record.message_id)
+            or row[3] is not None  # what was undone joins nothing
+        ):
             if not forced:
                 self._remember(nodes, record, row[1], row[2])
             return "known"

@@ -173,6 +173,18 @@ def test_a_merge_is_taken_back(graph: Graph) -> None:
         graph.revisions.unmerge(99, "ada")
 
 
+def test_what_was_undone_stays_undone_when_an_earlier_event_says_it_again(graph: Graph) -> None:
+    """Also where a limit keeps something else apart, so that late events are decided one by one."""
+    apply(graph, email("m1", "A", "e@example.com", NOON + 1), email("m2", "B", "e@example.com", NOON + 2))
+    apply(graph, record("m3", user="A", anonymous="a", at=NOON + 3))
+    [edge] = graph.why(("user_id", "A"), ("anonymous_id", "a")) or []
+    graph.revisions.unmerge(edge.bond, by="tester")
+    for message_id, at in (("m4", NOON), ("m5", NOON - 1)):
+        apply(graph, record(message_id, user="A", anonymous="a", at=at))
+        assert ids(graph, "user_id", "A") == {"user_id:A", "email:e@example.com"}
+        assert ids(graph, "anonymous_id", "a") == {"anonymous_id:a"}
+
+
 def test_split_and_merge_by_hand(tmp_path: Path) -> None:
     """A split takes ids out together; a merge joins what limits would keep apart; both outlive the process."""
     graph = open_graph(tmp_path)
