@@ -143,7 +143,9 @@ class Resolution:
                         self.traits.stage(owner, traits, timestamp, record.message_id, record.source_id)
                     traits = None
                 elif group is not None:
-                    self._join_account(owner, "group_id", group.group_id, record, group.traits)
+                    account = self.rules.accepted("group_id", group.group_id)
+                    if account is not None:
+                        self._join_account(owner, "group_id", account, record, group.traits)
                     group = None
                 elif previous is not None:
                     if user is not None:
@@ -178,6 +180,8 @@ class Resolution:
         for record in self._unusable:
             record.profile_id = self._belongs_to(record)
         cause = self._owners[-1][0] if self._owners else cause
+        if cause is None and self._accounts:  # a group call of nobody: blocked ids alone
+            cause = self._accounts[-1][0]
         if cause is None:
             return []
         told = self._told(cause)

@@ -588,6 +588,18 @@ def test_accounts_have_what_their_events_say(tmp_path: Path, backfilled: bool) -
         graph.close()
 
 
+@pytest.mark.parametrize("layout", [None, Layout(1)], ids=["one graph", "a shard"])
+def test_an_account_has_what_nobody_said_of_it(tmp_path: Path, layout: Layout | None) -> None:
+    """A group call whose only id is blocked sets traits all the same, also where nothing else is in its batch."""
+    graph = open_graph(tmp_path, layout=layout, identity="tom" if layout is None else unit_name("tom", "0"))
+    members = {"trait": "plan", "is": "equals", "value": "pro"}
+    define(graph, {"class": "audience", "key": "pros", "collection": "accounts", "members": members})
+    settle(graph)
+    apply(graph, record("m1", "group", anonymous="anonymous", body={"groupId": "acme", "traits": {"plan": "pro"}}))
+    assert values(graph, "group_id", "acme") == {"pros": True}
+    assert [said(each) for each in told(graph)] == [{"pros": True}]
+
+
 def test_an_audience_of_people_holds_no_account(tmp_path: Path) -> None:
     """Nor the other way round, also where both have the trait that it asks for; computed traits of the other kind are not read."""
     graph = open_graph(tmp_path)

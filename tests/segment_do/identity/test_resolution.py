@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from segment_do.events.record import Record
 from segment_do.identity import Graph, profile_id
 from segment_do.identity import ids as ids_module
+from segment_do.identity.rules import IdType, Rules
 from tests.segment_do.identity.events import (
     HOUR,
     LIMITS,
@@ -117,6 +118,25 @@ def test_group_calls_make_accounts_and_members(graph: Graph) -> None:
     assert (person.groups, person.traits) == (["7", "g"], {})
     assert (account.profile_id[:4], account.traits) == ("acc_", {"seats": "3"})
     assert graph.profile("group_id", "7") is not None
+
+
+def test_groups_go_by_the_rules(tmp_path: Path) -> None:
+    """A group call's id is blocked and written like the same group in a context, so that both are one account, and found."""
+    rules = Rules(types={"group_id": IdType(normalise=("lowercase",), blocked=("test",))})
+    graph = open_graph(tmp_path, rules=rules)
+    apply(
+        graph,
+        record("m1", "group", user="u", body={"groupId": "ACME", "traits": {"seats": 3}}),
+        record("m2", user="v", body={"context": {"groupId": "Acme"}}),
+        *(record(f"n{at}", "group", user="u", body={"groupId": bad}) for at, bad in enumerate(["-1", "0000", "Test"])),
+    )
+    person, account = graph.profile("user_id", "u"), graph.profile("group_id", "ACME")
+    assert person is not None
+    assert account is not None
+    assert person.groups == ["acme"]
+    assert account.traits == {"seats": "3"}
+    assert [each.value for linked in graph.links(("group_id", "acme")) or () for each in linked] == ["u", "v"]
+    assert graph.linked(("user_id", "u")) == [("group_id", "acme")]
 
 
 def test_an_id_that_no_event_carried_has_no_profile(graph: Graph) -> None:
