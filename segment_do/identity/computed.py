@@ -308,7 +308,7 @@ class Computed:
                 ).fetchone()
                 if written is not None and (name not in newest or written > newest[name]):
                     newest[name] = written
-        return {name: msgspec.json.decode(written[2]) for name, written in newest.items()}
+        return {name: _decoded(written[2]) for name, written in newest.items()}
 
     def _computed(self, canonical: int, keys: Collection[str]) -> Mapping[str, Any]:
         # Traits come before audiences in every look, so what is told of them is what they are.
@@ -450,6 +450,14 @@ class Computed:
                 if rows:
                     return True
         return False
+
+
+def _decoded(trait: str) -> Any:
+    """A trait's value; None where it cannot be read, such as a number larger than any: it was never decoded before."""
+    try:
+        return msgspec.json.decode(trait)
+    except (ValueError, RecursionError):
+        return None
 
 
 def _text(value: Any) -> str:

@@ -143,9 +143,9 @@ class Resolution:
                         self.traits.stage(owner, traits, timestamp, record.message_id, record.source_id)
                     traits = None
                 elif group is not None:
-                    account = self.rules.accepted("group_id", group.group_id)
-                    if account is not None:
-                        self._join_account(owner, "group_id", account, record, group.traits)
+                    named = self.rules.accepted("group_id", group.group_id)
+                    if named is not None:
+                        self._join_account(owner, "group_id", named, record, group.traits)
                     group = None
                 elif previous is not None:
                     if user is not None:

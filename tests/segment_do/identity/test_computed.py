@@ -600,6 +600,23 @@ def test_an_account_has_what_nobody_said_of_it(tmp_path: Path, layout: Layout | 
     assert [said(each) for each in told(graph)] == [{"pros": True}]
 
 
+@pytest.mark.parametrize("before", [False, True], ids=["the audience first", "the trait first"])
+@pytest.mark.parametrize("unreadable", [b"1e400", b"9" * 5_000, b'{"tier":-1e999}'])
+def test_a_trait_that_cannot_be_read_is_none(tmp_path: Path, unreadable: bytes, before: bool) -> None:
+    """Such numbers come in by the door. An audience that reads them goes on, and so do those who have them."""
+    graph = open_graph(tmp_path)
+    sent = record("m1", "identify", user="u", body=b'{"type":"identify","traits":{"plan":' + unreadable + b"}}")
+    if before:
+        apply(graph, sent)
+    define(graph, {"class": "audience", "key": "pros", "members": {"trait": "plan", "is": "equals", "value": "pro"}})
+    settle(graph)
+    if not before:
+        assert apply(graph, sent).unusable == 0
+    assert values(graph, "user_id", "u") == {}
+    apply(graph, identify("m2", {"plan": "pro"}, user="u", at=NOON + 1))
+    assert values(graph, "user_id", "u") == {"pros": True}
+
+
 def test_an_audience_of_people_holds_no_account(tmp_path: Path) -> None:
     """Nor the other way round, also where both have the trait that it asks for; computed traits of the other kind are not read."""
     graph = open_graph(tmp_path)
