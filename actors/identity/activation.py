@@ -323,6 +323,9 @@ class Activation:
                 letters = [letter for each in group for letter in each.letters]
                 try:
                     applied = await self._on_thread(partial(self._graph.apply, packs, self._clock(), letters))
+                except asyncio.CancelledError:
+                    self._waiting = group + self._waiting  # :meth:`close` has stopped this, and tells all who wait
+                    raise
                 except Exception as error:  # noqa: BLE001  # the callers keep the events and decide
                     for each in group:
                         if not each.done.done():

@@ -113,6 +113,26 @@ async def test_an_outbox_at_its_bound_is_busy(tmp_path: Path, queue: Queue) -> N
     await household.close()
 
 
+async def test_whoever_waits_hears_of_a_closing(tmp_path: Path, queue: Queue) -> None:
+    """An identity that is let go with a transaction under way, because it was lost elsewhere, leaves nobody waiting for ever."""
+    household = Household(settings(tmp_path), queue)
+    await household.apply([("tom", *pack("a"))])
+    activation = household._awake["tom"]
+    async with activation._turn:  # as long as this is held, the transaction is under way
+        applying = asyncio.create_task(household.apply([("tom", *pack("b"))]))
+        await until(lambda: activation._applying is not None and not activation._waiting)
+        activation.closed = True  # as the queue's word that there is a newer one does
+        keeping = asyncio.create_task(household.keep())
+        await until(lambda: "tom" not in household._awake)
+    async with asyncio.timeout(20.0):
+        with pytest.raises(NotReady):
+            await applying
+    await keeping
+    await household.apply([("tom", *pack("b", "c"))])
+    assert await queue.has(3) == ["a", "b", "c"]
+    await household.close()
+
+
 async def test_an_idle_identity_sleeps_and_wakes(tmp_path: Path, queue: Queue) -> None:
     """Without events for its time an identity leaves memory and frees its file; the next event wakes it with all it knew."""
     now = [0.0]
