@@ -29,7 +29,7 @@ from actors.queue.log import Entry
 from segment_do.errors import Busy, CorruptData, OwnershipLost, SegmentDoError, StorageFailed
 from segment_do.home import write_durably
 from segment_do.identity import DEFAULT_RULES, Graph, Rules
-from segment_do.identity.computations import Declared
+from segment_do.identity.computation import Declared
 from segment_do.identity.questions import CHANGES, answer
 from segment_do.identity.shards import Layout
 from segment_do.identity.shards.letters import Envelope

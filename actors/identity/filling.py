@@ -21,7 +21,7 @@ import structlog
 from segment_do.computed import DAY_MICROSECONDS, PastPart, PastWanted
 from segment_do.errors import NotFound, QueryRefused, QueryTimedOut, Unavailable
 from segment_do.identity import Graph
-from segment_do.identity.computations import Computation
+from segment_do.identity.computation import Computation
 from segment_do.identity.computed import EARLY_MICROSECONDS
 from segment_do.units import identity_of
 

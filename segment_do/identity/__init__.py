@@ -2,7 +2,7 @@
 
 from segment_do.identity.about import MAX_LINKS, MAX_VALUES, Trait
 from segment_do.identity.audit import AuditLine
-from segment_do.identity.computations import Computation
+from segment_do.identity.computation import Computation
 from segment_do.identity.explanation import Edge, Step
 from segment_do.identity.graph import Applied, Graph
 from segment_do.identity.outbox import OutboxEntry

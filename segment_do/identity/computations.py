@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Final
 
 import msgspec
 
@@ -20,23 +18,17 @@ from segment_do.computed import (
     Audience,
     ComputedTrait,
     Definition,
-    Space,
     check_audience,
-    computation_id,
     wrong,
 )
 from segment_do.errors import Conflict, InvalidRequest, NotFound
 from segment_do.identity.audit import write_audit
+from segment_do.identity.computation import Computation, Declared, read_computations
 from segment_do.identity.database import Database
 from segment_do.identity.packs import decode_packs
-from segment_do.units import identity_of
+from segment_do.identity.resolution import Resolution
 
-if TYPE_CHECKING:
-    from segment_do.identity.resolution import Resolution
-
-__all__ = ["Computation", "Computations", "Declared", "read_computations", "read_space"]
-
-_decoder: Final = msgspec.json.Decoder(Definition)
+__all__ = ["Computations"]
 
 
 class Computations:
@@ -199,70 +191,6 @@ class Computations:
         if found is None:
             raise NotFound(f"There is no computation {computation_id!r}.")
         return found
-
-
-@dataclass(frozen=True, slots=True)
-class Declared:
-    """A definition in the settings, and whether it is to count events of before where it is new."""
-
-    definition: Definition
-    backfill: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Computation:
-    """A definition and how far it is."""
-
-    computation_id: str
-    definition: Definition
-    since: int
-    """Microseconds since the epoch: events are counted as they come since then."""
-    filling: bool
-    """Events of before are still being counted; until then nothing is told of its values."""
-    filled: int
-    """The position up to which they are."""
-    target: int | None = None
-    """The position at which they end; None until somebody knows."""
-    declared: bool = False
-    """It is from the settings."""
-    number: int = 0
-    """What the graph's file knows it by."""
-
-    @property
-    def reads_profiles(self) -> bool:
-        """Whether more than events decides: traits, or what other computations say."""
-        members = self.definition
-        return isinstance(members, Audience) and bool(members.compiled.traits or members.compiled.computed)
-
-
-def read_computations(connection: sqlite3.Connection) -> list[Computation]:
-    """All there are: traits before the audiences that may read them, each by key."""
-    rows = connection.execute(
-        "SELECT number, key, body, since, filling, filled, target, declared FROM computation WHERE NOT dropped"
-    ).fetchall()
-    if not rows:
-        return []
-    space = read_space(connection)
-    found = [
-        Computation(
-            computation_id(space, key, number),
-            _decoder.decode(body),
-            since,
-            bool(filling),
-            filled,
-            target,
-            bool(declared),
-            number,
-        )
-        for number, key, body, since, filling, filled, target, declared in rows
-    ]
-    return sorted(found, key=lambda each: (isinstance(each.definition, Audience), each.definition.key))
-
-
-def read_space(connection: sqlite3.Connection) -> Space:
-    """Whose computations these are."""
-    (name,) = connection.execute("SELECT identity FROM meta").fetchone()
-    return Space(identity_of(name.decode("utf-8", "replace")))
 
 
 def _put(

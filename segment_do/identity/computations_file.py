@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from segment_do.computed import MAX_DEFINITIONS, Audience, ComputedTrait, check_audience, read_definition, wrong
 from segment_do.identity.by_identity import ByIdentity, SettingsFile
-from segment_do.identity.computations import Declared
+from segment_do.identity.computation import Declared
 
 __all__ = ["read_computations_file"]
 

@@ -30,7 +30,7 @@ from segment_do.computed import (
     read_properties,
 )
 from segment_do.events.record import Record
-from segment_do.identity.computations import Computation, read_computations, read_space
+from segment_do.identity.computation import Computation, read_computations, read_space
 from segment_do.identity.ids import Node
 from segment_do.identity.profile import profile_id, profile_nodes
 from segment_do.identity.rules import ACCOUNT_TYPES

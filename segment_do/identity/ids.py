@@ -18,7 +18,7 @@ from segment_do.identity.profile import profile_id, short_id_of
 from segment_do.identity.rules import Rules
 
 if TYPE_CHECKING:
-    from segment_do.identity.shards.trees import Tree
+    from segment_do.identity.shards.tree import Tree
 
 __all__ = ["HOUR_MICROSECONDS", "Cluster", "Node", "Nodes", "Unusable"]
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -20,17 +19,15 @@ from segment_do.errors import NotFound
 from segment_do.events.record import EXTERNAL_ID, NOT_EVENTS, Record
 from segment_do.identity.bonds import FORCED_RULES, Bonds
 from segment_do.identity.clusters import Clusters
-from segment_do.identity.computations import Computation
+from segment_do.identity.computation import Computation
 from segment_do.identity.computed import Computed
 from segment_do.identity.decision import Id
+from segment_do.identity.elsewhere import Elsewhere
 from segment_do.identity.identifiers import Identifiers, Reader, people_of
 from segment_do.identity.ids import Node, Nodes, Unusable
 from segment_do.identity.profile import profile_id
 from segment_do.identity.rules import ACCOUNT_TYPES, Rules
 from segment_do.identity.traits import GroupCall, Traits, read_group, read_previous_id, read_traits
-
-if TYPE_CHECKING:
-    from segment_do.identity.shards.shard import Shard
 
 __all__ = ["Resolution"]
 
@@ -45,7 +42,7 @@ class Resolution:
 
     def __init__(self, connection: sqlite3.Connection, rules: Rules) -> None:
         self._connection = connection
-        self.shard: Shard | None = None
+        self.shard: Elsewhere | None = None
         """Where the identity is laid out over several graphs."""
         self.begin(rules)
 

@@ -21,30 +21,12 @@ from segment_do.identity.persistent import short_id
 from segment_do.identity.profile import profile_id, short_id_of
 from segment_do.identity.shards.layout import Layout, order
 from segment_do.identity.shards.letters import Cause, Letter, Link
+from segment_do.identity.shards.tree import Tree
 
-__all__ = ["Tree", "Trees"]
+__all__ = ["Trees"]
 
 _MOST_REMEMBERED: Final = 100_000
 """Links, and trees, kept in memory; beyond that they are read anew."""
-
-
-class Tree:
-    """A tree whose root this shard owns."""
-
-    __slots__ = ("into", "number", "root")
-
-    def __init__(self, number: int, root: Id) -> None:
-        self.number = number
-        self.root = root
-        self.into: Tree | None = None
-        """What it became a part of, here."""
-
-    def end(self) -> Tree:
-        """What it is by now."""
-        tree = self
-        while tree.into is not None:
-            tree = tree.into
-        return tree
 
 
 class Trees:

@@ -16,7 +16,7 @@ from segment_do.computed import COMPUTED_SOURCE, read_definition
 from segment_do.errors import InvalidRequest, NotFound, StorageFailed
 from segment_do.events.record import Record, encode_pack
 from segment_do.identity import Graph, profile_id
-from segment_do.identity.computations import Declared
+from segment_do.identity.computation import Declared
 from segment_do.identity.rules import Rules
 from segment_do.identity.shards import Layout
 from segment_do.units import unit_name

@@ -11,7 +11,7 @@ import pytest
 from segment_do.computed import MAX_DEFINITIONS, read_definition
 from segment_do.errors import Conflict, SettingsError
 from segment_do.identity import Graph
-from segment_do.identity.computations import Declared
+from segment_do.identity.computation import Declared
 from segment_do.identity.computations_file import read_computations_file
 from segment_do.settings import load_settings
 from tests.segment_do.identity.events import NOON, apply, open_graph, record
