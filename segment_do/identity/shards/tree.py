@@ -10,7 +10,7 @@ __all__ = ["Tree"]
 class Tree:
     """A tree whose root this shard owns."""
 
-    __slots__ = ("into", "number", "root")
+    __slots__ = ("__weakref__", "into", "number", "root")
 
     def __init__(self, number: int, root: Id) -> None:
         self.number = number

@@ -13,6 +13,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Sequence
 from typing import Final
+from weakref import WeakValueDictionary
 
 from segment_do.events.record import Record
 from segment_do.identity.decision import Id
@@ -26,7 +27,7 @@ from segment_do.identity.shards.tree import Tree
 __all__ = ["Trees"]
 
 _MOST_REMEMBERED: Final = 100_000
-"""Links, and trees, kept in memory; beyond that they are read anew."""
+"""Links kept in memory; beyond that they are read anew."""
 
 
 class Trees:
@@ -38,7 +39,8 @@ class Trees:
         self.is_ours = layout.owned_by(shard)
         """Whether this shard owns an id."""
         self._links: dict[Id, Id | None] = {}
-        self._trees: dict[Id, Tree] = {}
+        self._trees: WeakValueDictionary[Id, Tree] = WeakValueDictionary()
+        """Those that a node in memory lies in: as long as one does, a tree must not be made twice."""
         self.clear()
 
     def clear(self, *, undone: bool = False) -> None:
@@ -47,8 +49,10 @@ class Trees:
         """Written in this batch, each with the shard that it goes to."""
         self.leaving: list[tuple[Tree, Id, Cause]] = []
         """Trees that were linked to an id of another shard in this batch: their facts are to go there."""
-        if undone or max(len(self._links), len(self._trees)) > _MOST_REMEMBERED:
-            self._links, self._trees = {}, {}
+        if undone or len(self._links) > _MOST_REMEMBERED:
+            self._links = {}
+        if undone:
+            self._trees.clear()
 
     def root(self, one: Id) -> Id:
         """Where an id that this shard owns is linked to, as far as this shard can tell: a root of ours, or an id of another shard."""

@@ -17,7 +17,7 @@ from segment_do.computed import read_definition
 from segment_do.errors import StorageFailed
 from segment_do.events.record import EXTERNAL_ID, Record, encode_pack
 from segment_do.identity.rules import IdType, Rules
-from segment_do.identity.shards import Layout
+from segment_do.identity.shards import Layout, trees
 from tests.segment_do.identity.events import (
     LIMITS,
     NOON,
@@ -109,6 +109,21 @@ def check_told(
             assert last[ids][1] == canonical, (seed, ids)
         else:
             assert own[0][:2] == ids, (seed, ids)
+
+
+def test_memory_that_is_full_of_links_begins_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is forgotten of trees and links is read anew, beside ids that are still in memory."""
+    monkeypatch.setattr(trees, "_MOST_REMEMBERED", 2)
+    for seed in range(max(4, SEEDS // 20)):
+        random = Random(f"links {seed}")
+        events = some_events(random)
+        sharded = Sharded(tmp_path / str(seed), Layout(2), TIGHT)
+        for event in events:  # the others are tried in :func:`arrive`: a process that dies forgets everything
+            sharded.apply(event)
+            sharded.settle(random)
+        expected = meaning(events, TIGHT_LIMITS)
+        assert {ids: shown(sharded.profile(*ids)) for ids in expected} == expected, seed
+        sharded.close()
 
 
 def test_an_id_that_moved_is_forgotten_in_every_spelling(tmp_path: Path) -> None:
