@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import sqlite3
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final
 
 import msgspec
@@ -11,12 +13,12 @@ import msgspec
 from segment_do.computed import Audience, Definition, Space, computation_id
 from segment_do.units import identity_of
 
-__all__ = ["Computation", "Declared", "read_computations", "read_space"]
+__all__ = ["Computation", "Declared", "counted", "read_computations", "read_space"]
 
 _decoder: Final = msgspec.json.Decoder(Definition)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Computation:
     """A definition and how far it is."""
 
@@ -34,6 +36,11 @@ class Computation:
     """It is from the settings."""
     number: int = 0
     """What the graph's file knows it by."""
+
+    @cached_property
+    def meaning(self) -> str:
+        """The same in every graph that counts the same under this key, and of no other definition."""
+        return hashlib.blake2b(counted(self.definition), digest_size=16).hexdigest()
 
     @property
     def reads_profiles(self) -> bool:
@@ -78,3 +85,8 @@ def read_space(connection: sqlite3.Connection) -> Space:
     """Whose computations these are."""
     (name,) = connection.execute("SELECT identity FROM meta").fetchone()
     return Space(identity_of(name.decode("utf-8", "replace")))
+
+
+def counted(definition: Definition) -> bytes:
+    """All of a definition that its values depend on."""
+    return msgspec.json.encode(msgspec.structs.replace(definition, name="", destinations=(), output="identify"))

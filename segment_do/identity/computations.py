@@ -23,7 +23,7 @@ from segment_do.computed import (
 )
 from segment_do.errors import Conflict, InvalidRequest, NotFound
 from segment_do.identity.audit import write_audit
-from segment_do.identity.computation import Computation, Declared, read_computations
+from segment_do.identity.computation import Computation, Declared, counted, read_computations
 from segment_do.identity.database import Database
 from segment_do.identity.packs import decode_packs
 from segment_do.identity.resolution import Resolution
@@ -175,7 +175,7 @@ class Computations:
     def _declare(self, connection: sqlite3.Connection, wanted: Declared, held: Computation | None, now: int) -> None:
         definition = wanted.definition
         self._check_shards(wanted.backfill)
-        filling = wanted.backfill and (held is None or _counted(held.definition) != _counted(definition))
+        filling = wanted.backfill and (held is None or counted(held.definition) != counted(definition))
         _put(connection, definition, now, filling=filling and bool(definition.measures), declared=True)
         told = msgspec.to_builtins(definition)
         write_audit(connection, now, "computation", definition=told, backfill=filling, by="settings")
@@ -211,7 +211,7 @@ def _put(
         if isinstance(each, Audience):
             check_audience(each, traits)
     body = msgspec.json.encode(definition).decode()
-    if before is not None and not filling and _counted(before.definition) == _counted(definition):
+    if before is not None and not filling and counted(before.definition) == counted(definition):
         connection.execute("UPDATE computation SET body = ? WHERE number = ?", (body, before.number))
         return
     if before is not None:
@@ -274,8 +274,3 @@ def _end_filling(connection: sqlite3.Connection, computation: Computation) -> No
     """Inside a transaction: all events of before are counted; every profile is to be looked at."""
     connection.execute("UPDATE computation SET filling = 0, cursor = 0 WHERE number = ?", (computation.number,))
     connection.execute("DELETE FROM computed_early WHERE computation = ?", (computation.number,))
-
-
-def _counted(definition: Definition) -> bytes:
-    """All of a definition that its values depend on."""
-    return msgspec.json.encode(msgspec.structs.replace(definition, name="", destinations=(), output="identify"))

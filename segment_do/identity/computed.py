@@ -193,20 +193,22 @@ class Computed:
         values: Sequence[tuple[str, int, str, int]],
         unknown: str,
     ) -> None:
-        """Inside a transaction, before anything of it is staged: add what another graph of the same definitions counted, (key, node,
-        part, day, state), and told, (key, node, value, when). Where both told something else of a node, ``unknown`` is kept.
+        """Inside a transaction, before anything of it is staged: add what another graph counted, (meaning, node, part, day, state), and
+        told, (meaning, node, value, when), by the definitions that are here, too. Where both told something else of a node,
+        ``unknown`` is kept.
         """
-        known = {each.definition.key: each for each in self.all}
-        for key, node, part, day, state in states:
-            if key in known:
-                measure = known[key].definition.measures[part]
-                self._states[known[key].number, node, part, day] = (measure, json.loads(state))
+        known = {each.meaning: each for each in self.all}
+        for meaning, node, part, day, state in states:
+            if meaning in known:
+                measure = known[meaning].definition.measures[part]
+                self._states[known[meaning].number, node, part, day] = (measure, json.loads(state))
         self._store()
-        for key, node, value, updated_at in values:
-            if key in known:
-                held = self._held(known[key], node)
+        for meaning, node, value, updated_at in values:
+            if meaning in known:
+                held = self._held(known[meaning], node)
                 self._connection.execute(
-                    _SET_VALUE, (known[key].number, node, value if held in (None, value) else unknown, updated_at, None)
+                    _SET_VALUE,
+                    (known[meaning].number, node, value if held in (None, value) else unknown, updated_at, None),
                 )
 
     # Counting.

@@ -354,8 +354,11 @@ class Resolution:
         if changed != "known":
             self.clusters.join(nodes, record.timestamp, record.message_id, forced=True, news=changed == "new")
 
-    def count_account(self, account: Id, member: Id | None, traits: dict[str, str], record: Record) -> None:
-        """What an event says of an account, where the event itself is applied in another shard.
+    def count_account(
+        self, account: Id, member: Id | None, traits: dict[str, str], record: Record, *, counted: bool = True
+    ) -> None:
+        """What an event says of an account, where the event itself is applied in another shard. ``counted``: what is computed may look at
+        the event.
 
         Raises:
             Unusable: no clock shows such a time.
@@ -367,7 +370,7 @@ class Resolution:
             self._members.add((node.node, *member))
         if traits:
             self.traits.stage(node, traits, record.timestamp, record.message_id, record.source_id)
-        if self.computed.of_accounts:
+        if counted and self.computed.of_accounts:
             self._accounts.append((record, node))
 
     def _join_account(

@@ -49,7 +49,8 @@ class _BondFacts(msgspec.Struct, array_like=True, gc=False):
 
 
 class _Facts(msgspec.Struct, array_like=True, gc=False):
-    """Rows of the other tables begin with a place in ``ids``; those of computations with the key."""
+    """Rows of the other tables begin with a place in ``ids``; those of computations with what the definition means: while letters are on
+    their way another may take its key."""
 
     ids: list[_IdFacts]
     bonds: list[_BondFacts]
@@ -77,17 +78,16 @@ SELECT DISTINCT nodes, timestamp, message_id, source, rule, cut FROM json_each(?
 JOIN bond_of ON node = json_each.value JOIN bond USING (bond) ORDER BY bond
 """
 _STATES: Final = """
-SELECT computation.key, node, part, day, state FROM json_each(?) JOIN computed_state ON node = json_each.value
-JOIN computation ON number = computation WHERE NOT dropped
+SELECT computation, node, part, day, state FROM json_each(?) JOIN computed_state ON node = json_each.value
 """
 _VALUES: Final = """
-SELECT computation.key, node, computed_value.value, updated_at FROM json_each(?) JOIN computed_value ON node = json_each.value
-JOIN computation ON number = computation WHERE NOT dropped
+SELECT computation, node, computed_value.value, updated_at FROM json_each(?) JOIN computed_value ON node = json_each.value
 """
 
 
-def pack_up(connection: sqlite3.Connection, nodes: Sequence[int]) -> bytes:
+def pack_up(connection: sqlite3.Connection, resolution: Resolution, nodes: Sequence[int]) -> bytes:
     """The facts of nodes, all that bonds connect with each other among them."""
+    meanings = {each.number: each.meaning for each in resolution.computed.all}
     given = (json.dumps(list(nodes)),)
     rows = connection.execute(_IDS, given).fetchall()
     place = {row[0]: number for number, row in enumerate(rows)}
@@ -108,8 +108,14 @@ def pack_up(connection: sqlite3.Connection, nodes: Sequence[int]) -> bytes:
             for row in of_nodes(f"name, {table}.value, timestamp, message_id, source", table)
         ],
         of_nodes("membership.kind, membership.value", "membership"),
-        [(key, place[node], *row) for key, node, *row in connection.execute(_STATES, given)],
-        [(key, place[node], *row) for key, node, *row in connection.execute(_VALUES, given)],
+        *(
+            [
+                (meanings[of], place[node], *row)
+                for of, node, *row in connection.execute(rows_of, given)
+                if of in meanings
+            ]
+            for rows_of in (_STATES, _VALUES)
+        ),
     )
     return _encoder.encode(facts)
 
@@ -171,8 +177,8 @@ def take_in(connection: sqlite3.Connection, resolution: Resolution, packed: byte
         [(nodes[at].node, kind, value) for at, kind, value in facts.memberships],
     )
     resolution.computed.adopt(
-        [(key, nodes[at].node, part, day, state) for key, at, part, day, state in facts.states],
-        [(key, nodes[at].node, value, told_at) for key, at, value, told_at in facts.values],
+        [(meaning, nodes[at].node, part, day, state) for meaning, at, part, day, state in facts.states],
+        [(meaning, nodes[at].node, value, told_at) for meaning, at, value, told_at in facts.values],
         _UNKNOWN,
     )
     clusters = resolution.clusters

@@ -119,7 +119,7 @@ class Shard:
         for tree, at, cause in self.trees.leaving:
             nodes = self.trees.residents(tree)
             if nodes:
-                packed = pack_up(self._connection, nodes)
+                packed = pack_up(self._connection, self._resolution, nodes)
                 remove(self._connection, self._resolution, nodes)
                 self.trees.post(at, Absorb(at, packed, cause))
             self.trees.leave(tree)
@@ -180,7 +180,8 @@ class Shard:
         assert node is not None
         with self._database.reading() as connection:
             held = self.trees.held(node)
-            return pack_up(connection, [node.node] if held is None else self.trees.residents(held))
+            nodes = [node.node] if held is None else self.trees.residents(held)
+            return pack_up(connection, self._resolution, nodes)
 
     def _clear(self) -> None:
         self._here: list[Record] = []
@@ -250,8 +251,10 @@ class Shard:
 
     def _account(self, letter: AccountCall) -> None:
         self._cause = letter.record or letter.cause.record()
+        # An event that no definition counted where it was applied has nothing here that one could look at.
+        counted = letter.record is not None or bool(letter.traits)
         try:
-            self._resolution.count_account(letter.account, letter.member, letter.traits, self._cause)
+            self._resolution.count_account(letter.account, letter.member, letter.traits, self._cause, counted=counted)
         except Unusable:
             return  # a time that no clock shows: there is nothing that it could say
 

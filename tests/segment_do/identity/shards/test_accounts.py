@@ -105,3 +105,45 @@ def test_only_what_is_counted_travels(tmp_path: Path) -> None:
         sharded.settle()
     assert msgspec.json.decode(sharded.told()[0].payload)["properties"]["secret"]
     sharded.close()
+
+
+def test_an_event_of_before_a_definition_is_not_counted_where_it_is_not_known(tmp_path: Path) -> None:
+    """Its letter is on its way when the account's shard begins to count: what its properties were not, nobody can say."""
+    sharded = Sharded(tmp_path, Layout(2))
+    owner = sharded.layout.owner
+    account = next(name for name in (f"g{number}" for number in range(30)) if owner(("group_id", name)) == "1")
+    user = next(name for name in (f"u{number}" for number in range(30)) if owner(("user_id", name)) == "0")
+    sharded.apply(record("m1", user=user, body={"properties": {"test": True}, "context": {"groupId": account}}))
+    unmarked = {"all": [{"property": "test", "is": "not_exists"}]}
+    counted = {"class": "trait", "key": "used", "kind": "event_count", "event": "Tested", "where": unmarked}
+    for graph in (sharded.graph("0"), sharded.graph("1")):
+        define(graph, {**counted, "collection": "accounts"})
+    sharded.settle()
+    assert values(sharded.graph("1"), "group_id", account) == {}
+    sharded.apply(record("m2", user=user, body={"properties": {}, "context": {"groupId": account}}))
+    sharded.settle()
+    assert values(sharded.graph("1"), "group_id", account) == {"used": 1}
+    sharded.close()
+
+
+def test_a_definition_that_changes_while_facts_move(tmp_path: Path) -> None:
+    """What an earlier definition of the key counted is not taken for what the present one does; what says the same is."""
+    sharded = Sharded(tmp_path, Layout(2))
+    owner = sharded.layout.owner
+    user = next(name for name in (f"u{number}" for number in range(30)) if owner(("user_id", name)) == "1")
+    device = next(name for name in (f"a{number}" for number in range(30)) if owner(("anonymous_id", name)) == "0")
+    listed = {"class": "trait", "key": "prices", "kind": "unique_list", "event": "Tested", "property": "p"}
+    orders = {"class": "trait", "key": "orders", "kind": "event_count", "event": "Tested"}
+    for shard in "01":
+        define(sharded.graph(shard), listed, orders)
+    sharded.apply(record("m1", anonymous=device, body={"properties": {"p": "x"}}))
+    sharded.apply(record("m2", user=user, anonymous=device, body={"properties": {"p": "y"}}))
+    while ("0", "1") not in sharded.waiting():
+        sharded.hand_over("1", "0")
+    for shard in "01":
+        define(sharded.graph(shard), {**listed, "kind": "sum"}, {**orders, "name": "How many"})
+    sharded.settle()
+    sharded.apply(record("m3", user=user, body={"properties": {"p": 5}}))
+    sharded.settle()
+    assert values(sharded.graph("1"), "user_id", user) == {"orders": 3, "prices": 5}
+    sharded.close()
