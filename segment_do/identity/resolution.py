@@ -312,9 +312,10 @@ class Resolution:
 
     def _belongs_to(self, record: Record) -> str | None:
         for kind, value in (("user_id", record.user_id), ("anonymous_id", record.anonymous_id)):
-            if value:
-                known = self._nodes.find(kind, value)
-                return profile_id(kind, value) if known is None else known.profile_id
+            accepted = self.rules.accepted(kind, value) if value else None
+            if accepted is not None:
+                known = self._nodes.find(kind, accepted)
+                return profile_id(kind, accepted) if known is None else known.profile_id
         return None
 
     def _bring_together(
@@ -344,7 +345,7 @@ class Resolution:
         """Join the previous id to the user: an anonymous id, unless it was seen as a user's."""
         kind = None if self.shard is None else self.shard.previous_kind(record)
         if kind is None:
-            kind = "anonymous_id" if self._nodes.find("user_id", previous) is None else "user_id"
+            kind = "anonymous_id" if self.node("user_id", previous) is None else "user_id"
         other = self._nodes.get(kind, previous, record.timestamp, record.source_id, record.message_id)
         if other is None or other is user:
             return

@@ -24,7 +24,7 @@ from segment_do.identity.ids import Node
 from segment_do.identity.outbox import Outbox
 from segment_do.identity.profile import count_profiles, profile_nodes, profile_root
 from segment_do.identity.resolution import Resolution
-from segment_do.identity.rules import NO_ARRIVAL, Rules
+from segment_do.identity.rules import ACCOUNT_TYPES, NO_ARRIVAL, Rules
 
 __all__ = ["Proposal", "Revisions"]
 
@@ -91,9 +91,11 @@ class Revisions:
 
         Raises:
             NotFound: no event carried one of them.
-            InvalidRequest: they are the same id.
+            InvalidRequest: they are the same id, or a person's and an account's.
         """
         found = {self._resolution.known(*one), self._resolution.known(*other)}
+        if len({node.kind in ACCOUNT_TYPES for node in found}) > 1:
+            raise InvalidRequest("People and accounts are linked, and never one profile.", code="invalid_id")
         rank = self._resolution.rules.rank
         nodes = sorted(found, key=lambda node: (rank(node.kind), node.value))
         record = _by_hand(self._clock())

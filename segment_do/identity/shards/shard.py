@@ -202,7 +202,7 @@ class Shard:
             other = _previous_id(record)
             if other is not None and previous is None:
                 at = None
-                asked = ("user_id", other)
+                asked = ("user_id", self._resolution.rules.accepted("user_id", other) or other)
                 if not self.trees.is_ours(asked):
                     self.trees.post(asked, Event(record, asked, asked, 1))
                     return

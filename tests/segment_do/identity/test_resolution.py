@@ -139,6 +139,15 @@ def test_groups_go_by_the_rules(tmp_path: Path) -> None:
     assert graph.linked(("user_id", "u")) == [("group_id", "acme")]
 
 
+def test_what_cannot_be_used_is_told_by_the_rules_as_well(tmp_path: Path) -> None:
+    """Such an event has the profile of its ids as the rules write them, whether they are in memory or not, and none of blocked ones."""
+    graph = open_graph(tmp_path, rules=Rules(types={"user_id": IdType(normalise=("lowercase",), priority=1)}))
+    apply(graph, record("m1", user="ada"))
+    useless = {"traits": [1]}
+    apply(graph, record("m2", "identify", user="ADA", body=useless), record("m3", "identify", user="-1", body=useless))
+    assert [each.profile_id for each in outbox_records(graph)] == [*[profile_id("user_id", "ada")] * 2, None]
+
+
 def test_an_id_that_no_event_carried_has_no_profile(graph: Graph) -> None:
     """Also one that no event can carry, and a kind that does not exist."""
     assert graph.profile("user_id", "nobody") is None

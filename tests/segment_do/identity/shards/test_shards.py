@@ -155,6 +155,25 @@ def test_an_id_that_moved_is_forgotten_in_every_spelling(tmp_path: Path) -> None
     sharded.close()
 
 
+@pytest.mark.parametrize("layout", [Layout(1), *LAYOUTS], ids=lambda layout: layout.text)
+def test_a_previous_id_is_known_in_every_spelling(tmp_path: Path, layout: Layout) -> None:
+    """An alias that merges finds the user that its previous id was, also where the rules write both in lower case."""
+    rules = Rules(types={"user_id": IdType(normalise=("lowercase",), priority=1, limit=1)}, alias="merge")
+    sharded = Sharded(tmp_path, layout, rules)
+    for number in range(8):
+        sharded.apply(record(f"m{number}", user=f"bob{number}"))
+        sharded.settle()
+        sharded.apply(record(f"a{number}", "alias", user=f"rob{number}", body={"previousId": f"BOB{number}"}))
+        sharded.settle()
+        found = sharded.profile("user_id", f"rob{number}")
+        assert found is not None
+        assert {(each.kind, each.value) for each in found.external_ids} == {
+            ("user_id", f"bob{number}"),
+            ("user_id", f"rob{number}"),
+        }
+    sharded.close()
+
+
 @pytest.mark.parametrize("layout", LAYOUTS[1:], ids=lambda layout: layout.text)
 def test_aliases_that_merge_and_computed_values(tmp_path: Path, layout: Layout) -> None:
     """An alias joins over shards whatever the limits say, once it is known what its previous id is; sums move with their ids."""
