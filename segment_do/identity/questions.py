@@ -22,7 +22,7 @@ from segment_do.identity.explanation import Edge
 from segment_do.identity.graph import Graph
 from segment_do.identity.names import named_id, named_profile, text_of
 from segment_do.identity.profile import ExternalId, Profile
-from segment_do.identity.rules import ACCOUNT_TYPES, Rules, read_rules
+from segment_do.identity.rules import ACCOUNT_TYPES, Rules, read_rules, written_rules
 from segment_do.identity.shards.answers import SHARD_CHANGES, SHARD_READS, moved_away
 
 __all__ = ["CHANGES", "READS", "answer"]
@@ -163,7 +163,7 @@ def _moved(graph: Graph, record: Record) -> dict[str, Any]:
 
 
 def _rules(graph: Graph, _asked: Arguments) -> dict[str, Any]:
-    return {"rules": msgspec.to_builtins(graph.rules), "own": graph.own_rules() is not None}
+    return {"rules": written_rules(graph.rules), "own": graph.own_rules() is not None}
 
 
 def _propose_rules(graph: Graph, asked: Arguments) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from segment_do.identity.ids import Node
 from segment_do.identity.outbox import Outbox
 from segment_do.identity.profile import count_profiles, profile_nodes, profile_root
 from segment_do.identity.resolution import Resolution
-from segment_do.identity.rules import ACCOUNT_TYPES, NO_ARRIVAL, Rules
+from segment_do.identity.rules import ACCOUNT_TYPES, NO_ARRIVAL, Rules, written_rules
 
 __all__ = ["Proposal", "Revisions"]
 
@@ -146,15 +146,16 @@ class Revisions:
         if rules is not None and rules.order == "arrival" and self._resolution.shard is not None:
             raise InvalidRequest(f"The identity has several graphs: {NO_ARRIVAL}.", code="invalid_rules")
         before = self._resolution.rules
+        written = None if rules is None else written_rules(rules)
 
         def change(connection: sqlite3.Connection) -> None:
-            text = None if rules is None else msgspec.json.encode(rules).decode()
+            text = None if written is None else msgspec.json.encode(written).decode()
             connection.execute("UPDATE meta SET rules = ?", (text,))
             self._resolution.begin(rules or defaults)
             self._resolution.clusters.replay_all()
 
         try:
-            self._revise("rules", change, rules=None if rules is None else msgspec.to_builtins(rules), by=by)
+            self._revise("rules", change, rules=written, by=by)
         except BaseException:
             with self._database.reading():
                 self._resolution.begin(before)

@@ -16,7 +16,7 @@ import msgspec
 
 from segment_do.errors import InvalidRequest
 
-__all__ = ["ACCOUNT_TYPES", "DEFAULT_RULES", "MAX_IDS", "IdType", "Rules", "own_rules", "read_rules"]
+__all__ = ["ACCOUNT_TYPES", "DEFAULT_RULES", "MAX_IDS", "IdType", "Rules", "own_rules", "read_rules", "written_rules"]
 
 MAX_IDS: Final = 1_000
 """External ids of one profile (Segment's own cap)."""
@@ -38,8 +38,8 @@ Window = Literal["ever", "weekly", "monthly", "annually"]
 Step = Literal["trim", "lowercase", "digits"]
 
 
-class IdType(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """What holds for the external ids of one type."""
+class IdType(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What holds for the external ids of one type. :func:`read_rules` fills in what the type has by default."""
 
     limit: int = 5
     """Values in one profile."""
@@ -159,7 +159,7 @@ def read_rules(given: Any) -> Rules:
         InvalidRequest: names what is wrong, and where.
     """
     try:
-        rules = msgspec.convert(given, Rules)
+        rules = msgspec.convert(_filled(given), Rules)
     except msgspec.ValidationError as error:
         raise _wrong(str(error)) from None
     if len(rules.types) > _MOST_TYPES:
@@ -174,10 +174,40 @@ def read_rules(given: Any) -> Rules:
     return rules
 
 
+def written_rules(rules: Rules) -> dict[str, Any]:
+    """JSON values that :func:`read_rules` makes the same rules of: what differs from the defaults, of each type from its own."""
+    told = _json_values(rules)
+    for kind, fields in told.get("types", {}).items():
+        own = _defaults_of(kind)
+        told["types"][kind] = {name: value for name, value in fields.items() if value != own[name]}
+    return told
+
+
 def own_rules(connection: sqlite3.Connection) -> Rules | None:
     """The rules that a graph's file holds, if it has some of its own."""
     (text,) = connection.execute("SELECT rules FROM meta").fetchone()
-    return None if text is None else msgspec.json.decode(text, type=Rules)
+    return None if text is None else msgspec.convert(_filled(msgspec.json.decode(text)), Rules)
+
+
+def _filled(given: Any) -> Any:
+    """Rules as they are given, with what their types do not name."""
+    types = given.get("types") if isinstance(given, dict) else None
+    if not isinstance(types, dict):
+        return given
+    filled = {
+        kind: {**_defaults_of(kind), **each} if isinstance(kind, str) and isinstance(each, dict) else each
+        for kind, each in types.items()
+    }
+    return {**given, "types": filled}
+
+
+def _defaults_of(kind: str) -> dict[str, Any]:
+    return _json_values(_DEFAULT_TYPES.get(kind, _ANY))
+
+
+def _json_values(rules: Rules | IdType) -> dict[str, Any]:
+    values: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(rules))  # lists, where a struct has tuples
+    return values
 
 
 def _check_blocked(what: str, values: tuple[str, ...], patterns: tuple[str, ...]) -> None:
