@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import ray
-from ray.exceptions import RayActorError, RayError, RayTaskError
+from ray.exceptions import ActorDiedError, RayActorError, RayError, RayTaskError
 
 from actors.naming import NAMESPACE
 from segment_do.errors import NotReady
@@ -67,6 +67,19 @@ class Actors:
             if isinstance(error.__cause__, RayError):
                 self._handles.pop(name, None)
             raise
+
+    async def ask(self, name: str, method: str, *arguments: Any, timeout_seconds: float | None = None) -> Any:
+        """Call what may be called twice. That an actor has left is only known by the first call that fails: the next one starts it again.
+
+        Raises:
+            NotReady, SegmentDoError: see :meth:`call`.
+        """
+        try:
+            return await self.call(name, method, *arguments, timeout_seconds=timeout_seconds)
+        except NotReady as error:
+            if not isinstance(error.__cause__, ActorDiedError):
+                raise
+            return await self.call(name, method, *arguments, timeout_seconds=timeout_seconds)
 
     async def _find(self, name: str) -> Any:
         finding = self._finding.get(name)

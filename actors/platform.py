@@ -25,6 +25,7 @@ from segment_do.events.record import NOT_EVENTS, decode_pack
 from segment_do.events.timestamps import iso
 from segment_do.events.whole import whole_event
 from segment_do.identity import read_rules_file
+from segment_do.identity.questions import CHANGES
 from segment_do.identity.shards import layouts
 from segment_do.identity.shards.asking import ask_shards
 from segment_do.oauth import App
@@ -284,9 +285,12 @@ class ActorPlatform:
 
     async def _ask_graph(self, unit: str, question: str, arguments: bytes) -> Any:
         seconds = _REPLAY_SECONDS if question in _REPLAYS else _CALL_SECONDS
-        told: bytes = await self.actors.call(
-            self.name_for(unit), "ask", unit, question, arguments, timeout_seconds=seconds
-        )
+        name = self.name_for(unit)
+        if question in CHANGES:  # which nobody makes twice: that the actor is there is asked before
+            await self.actors.ask(name, "__ray_ready__", timeout_seconds=_CALL_SECONDS)
+            told: bytes = await self.actors.call(name, "ask", unit, question, arguments, timeout_seconds=seconds)
+        else:
+            told = await self.actors.ask(name, "ask", unit, question, arguments, timeout_seconds=seconds)
         return msgspec.msgpack.decode(told)
 
     async def profile(self, identity: str, kind: str, value: str) -> dict[str, Any]:

@@ -14,8 +14,9 @@ import pytest
 
 from segment_do import Analytics
 from segment_do.errors import NotFound
-from tests.load.platform import Platform
+from tests.load.platform import Platform, running_platform
 from tests.segment_do.cli.conftest import run
+from tests.waiting import until
 
 pytestmark = pytest.mark.platform
 
@@ -49,6 +50,27 @@ async def test_a_person_comes_out(platform: Platform) -> None:
         ran = await asyncio.to_thread(run, "profile", "unmerge", "profiles", bond, environment=environment)
         assert ran.code == 0, ran
         assert await agent.profile("anonymous_id:a1").traits() == {}
+
+
+async def test_a_sleeping_identity_answers_at_once() -> None:
+    """An actor that left with its identity comes back for whoever asks, and for what is changed by hand: nobody is told that it is away."""
+
+    def asleep() -> bool:
+        return all(each.name != "identity" for each in platform.processes())
+
+    with running_platform(settings={"IDENTITY__IDLE_SECONDS": "1"}) as platform:
+        key = platform.create_source("diary", "diary")["writeKey"]
+        event = {"userId": "ada", "anonymousId": "phone", "event": "Seen", "messageId": "s1"}
+        httpx.post(f"{platform.url}/v1/track", json=event, auth=(key, "")).raise_for_status()
+        await until(lambda: platform.sql("SELECT count(*) FROM events") == [[1]])
+        for method, path, body in [
+            ("GET", "/api/profiles/diary/anonymous_id:phone", None),
+            ("GET", "/api/identities/diary/history?id=user_id:ada", None),
+            ("POST", "/api/identities/diary/split", {"ids": ["anonymous_id:phone"]}),
+        ]:
+            await until(asleep)
+            platform.api(method, path, body)
+        assert platform.api("GET", "/api/identities/diary/history?id=user_id:ada") == {"steps": []}
 
 
 PAGE = (Path(__file__).parent.parent.parent / "docs" / "python.md").read_text()
