@@ -100,8 +100,12 @@ class Bonds:
                 "SELECT bond, timestamp, message_id, cut FROM bond WHERE nodes = ?", (key,)
             ).fetchone()
         if row is not None and rule == "manual":
-            self._connection.execute("UPDATE bond SET cut = NULL WHERE bond = ?", (row[0],))
-            return "new"  # as good as: it may have been undone
+            # What was undone is done again now, and not when it was first: between the two others may have come that it must not put out.
+            self._connection.execute(
+                "UPDATE bond SET cut = NULL, timestamp = ?, message_id = ?, source = ?, rule = ? WHERE bond = ? AND cut IS NOT NULL",
+                (record.timestamp, record.message_id, record.source_id, rule, row[0]),
+            )
+            return "new"  # as good as
         if row is not None and (
             (row[1], row[2]) <= (record.timestamp, record.message_id)
             or row[3] is not None  # what was undone joins nothing

@@ -267,6 +267,21 @@ def test_what_was_undone_can_be_done_again_by_hand(graph: Graph) -> None:
     assert {"user_id:u", "user_id:v"} <= ids(graph, "email", "e@example.com")
 
 
+def test_what_is_joined_by_hand_again_puts_nobody_out(tmp_path: Path) -> None:
+    """It counts from now on: whoever came between the two times stays in the profile, whatever the limits say."""
+    graph = open_graph(tmp_path, now=NOON)
+    apply(graph, record("m1", user="A", at=NOON - 1), email("m2", None, "e@example.com", NOON - 1, anonymous="a"))
+    graph.revisions.merge(("user_id", "A"), ("email", "e@example.com"), "ada")
+    [edge] = graph.why(("user_id", "A"), ("email", "e@example.com")) or []
+    graph.revisions.unmerge(edge.bond, "ada")
+    apply(graph, email("m3", "B", "e@example.com", NOON + 1))
+    graph.close()
+    graph = open_graph(tmp_path, now=NOON + 2)
+    graph.revisions.merge(("user_id", "A"), ("email", "e@example.com"), "ada")
+    assert ids(graph, "user_id", "A") == {"user_id:A", "user_id:B", "email:e@example.com", "anonymous_id:a"}
+    graph.close()
+
+
 def test_an_alias_that_merges_does_so_in_any_order(tmp_path: Path) -> None:
     """Also where an event carried the same two ids before it, and a limit refused them."""
     events = [
