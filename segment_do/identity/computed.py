@@ -45,6 +45,9 @@ _SWEPT_PROFILES: Final = 200
 _SWEPT_NODES: Final = 1_000
 """Whose states go in one step."""
 
+_NOTHING: Final = ""
+"""Kept as a value where a graph's facts may move: that what was told last says nothing. Elsewhere that is not kept."""
+
 _Slot = tuple[Computation, int, Measure]
 _SET_VALUE: Final = (
     "INSERT OR REPLACE INTO computed_value (computation, node, value, updated_at, until) VALUES (?, ?, ?, ?, ?)"
@@ -75,6 +78,8 @@ class Computed:
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
+        self.moves = False
+        """Whether ids may move to another graph with what was told of them."""
         self.load()
 
     def load(self) -> None:
@@ -315,7 +320,7 @@ class Computed:
     def _computed(self, canonical: int, keys: Collection[str]) -> Mapping[str, Any]:
         # Traits come before audiences in every look, so what is told of them is what they are.
         return {
-            each.definition.key: blank(each.definition) if held is None else msgspec.json.decode(held)
+            each.definition.key: msgspec.json.decode(held) if held else blank(each.definition)
             for each in self.all
             if each.definition.key in keys
             for held in [self._held(each, canonical)]
@@ -332,18 +337,19 @@ class Computed:
 
         A node that names no profile any more keeps what was told of it: should it name one again, that is what there is to correct.
         """
-        text = None if value == blank(computation.definition) else _text(value)
-        held = self._held(computation, node)
-        if text is not None and until is not None:
+        text = _NOTHING if value == blank(computation.definition) else _text(value)
+        if text == _NOTHING:
+            until = None
+        elif until is not None:
             self.over_at = until if self.over_at is None else min(until, self.over_at)
-        if text == held:
+        if text == (self._held(computation, node) or _NOTHING):
             if until is not None:
                 self._connection.execute(
                     "UPDATE computed_value SET until = ? WHERE computation = ? AND node = ?",
                     (until, computation.number, node),
                 )
             return False
-        if text is None:
+        if text == _NOTHING and not self.moves:
             self._connection.execute(
                 "DELETE FROM computed_value WHERE computation = ? AND node = ?", (computation.number, node)
             )

@@ -169,7 +169,7 @@ def _traits(connection: sqlite3.Connection, nodes: list[int]) -> dict[str, str]:
 def _computed(connection: sqlite3.Connection, canonical: int) -> dict[str, ComputedValue]:
     rows = connection.execute(
         "SELECT key, value, body ->> '$.class', updated_at FROM computation JOIN computed_value"
-        " ON computation = number AND node = ? WHERE NOT dropped ORDER BY key",
+        " ON computation = number AND node = ? WHERE NOT dropped AND value <> '' ORDER BY key",
         (canonical,),
     )
     return {

@@ -58,6 +58,7 @@ class Resolution:
         self.clusters = Clusters(connection, rules, self._nodes, self.bonds)
         self.traits = Traits(connection)
         self.computed = Computed(connection)
+        self.computed.moves = self.shard is not None
         self._memberships: set[tuple[int, str, str]] = set()
         self._members: set[tuple[int, str, str]] = set()
         self._owners: list[tuple[Record, Node]] = []

@@ -157,7 +157,7 @@ CREATE TABLE computed_state (
 CREATE INDEX computed_state_of_day ON computed_state (computation, part, day) WHERE day <> 0;
 
 -- What was last told of a profile, by the node that names it, or once did. `value` is JSON; one that says nothing (0, null, [], false) has
--- no row. `until`: of a session that is over then.
+-- no row, or an empty one where ids may move to another graph. `until`: of a session that is over then.
 CREATE TABLE computed_value (
     computation INTEGER NOT NULL,
     node        INTEGER NOT NULL,

@@ -60,6 +60,7 @@ class Shard:
             self.trees = Trees(connection, layout, name)
             self._connection = connection
         resolution.bonds.number_from(self.next_bond)
+        resolution.computed.moves = True
         self.post = Post(database, name)
         self._clear()
 

@@ -11,9 +11,10 @@ import msgspec
 import pytest
 
 from segment_do.computed import COMPUTED_SOURCE
-from segment_do.events.record import Record
+from segment_do.events.record import Record, decode_pack
 from segment_do.identity import profile_id
 from segment_do.identity.shards import Layout
+from segment_do.identity.shards.layout import order
 from tests.segment_do.identity.events import NOON, apply, identify, open_graph, record
 from tests.segment_do.identity.shards.sharded import Sharded
 from tests.segment_do.identity.shards.test_shards import arrive
@@ -146,4 +147,41 @@ def test_a_definition_that_changes_while_facts_move(tmp_path: Path) -> None:
     sharded.apply(record("m3", user=user, body={"properties": {"p": 5}}))
     sharded.settle()
     assert values(sharded.graph("1"), "user_id", user) == {"orders": 3, "prices": 5}
+    sharded.close()
+
+
+@pytest.mark.parametrize("parted", ["0", "1"])
+def test_what_is_told_last_is_the_value_also_where_a_shard_said_nothing_was_left(tmp_path: Path, parted: str) -> None:
+    """Two shards tell of one profile id, one of them that it has no value any more; then their facts come together."""
+    sharded = Sharded(tmp_path, Layout(2))
+    named_by = ("email", "e@example.com")
+    ordered = [
+        each for each in (("anonymous_id", f"a{number}") for number in range(99)) if order(each) < order(named_by)
+    ]
+    # The email comes to lie where each of these is.
+    devices = [next(value for kind, value in ordered if sharded.layout.owner((kind, value)) == each) for each in "01"]
+    told: list[Record] = []
+    for shard, device in zip("01", devices, strict=True):
+        graph = sharded.graph(shard)
+        define(graph, {"class": "trait", "key": "orders", "kind": "event_count", "event": "Tested"})
+        sharded.apply(
+            identify(f"i{shard}", {"email": "e@example.com"}, anonymous=device), record(f"t{shard}", anonymous=device)
+        )
+        if shard == parted:
+            graph.revisions.split([named_by], "tester")
+        told += [each for entry in graph.outbox(2**40) for each in decode_pack(entry.pack, entry.count)]
+    before = {shard: sharded.graph(shard).last_seq for shard in "01"}
+    sharded.settle()
+    for shard, seq in before.items():
+        told += [
+            each
+            for entry in sharded.graph(shard).outbox(2**40, after=seq)
+            for each in decode_pack(entry.pack, entry.count)
+        ]
+    named = sharded.profile(*named_by)
+    assert named is not None
+    assert [each.value for each in named.external_ids] == ["e@example.com", devices[parted == "0"]]
+    assert named.computed["orders"].value == "1"
+    said_of = [said(each) for each in told if each.source_id == COMPUTED_SOURCE and each.profile_id == named.profile_id]
+    assert said_of[-1] == {"orders": 1}
     sharded.close()
