@@ -133,7 +133,9 @@ class Household:
         counted = layout is not None and layout.all_shards is not None  # few, and each may be asked about all profiles
         if identity not in self._awake and not counted and not self._settings.paths.identity(identity).exists():
             raise NotFound(
-                "Profile was not found." if question == "profile" else f"No event came for {identity!r} yet."
+                "Profile was not found."
+                if question == "profile" or shard_of(identity)
+                else f"No event came for {identity!r} yet."
             )
         return await self._with(identity, lambda activation: activation.ask(question, arguments))
 

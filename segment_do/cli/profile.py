@@ -15,6 +15,7 @@ from typer.core import TyperGroup
 
 from segment_do.cli import computations, profile_rules, profile_tokens
 from segment_do.cli.client import connect, path_part
+from segment_do.cli.files import read_text
 from segment_do.cli.options import HomeOption, JsonOption, LimitOption
 from segment_do.cli.output import as_text, note, print_json, print_table, print_text
 from segment_do.errors import InvalidRequest
@@ -55,6 +56,12 @@ def _named(profile: str) -> str:
 
 
 _Identity = Annotated[str, typer.Argument(help="Agent or application whose graph it is.")]
+_Profile = Annotated[
+    str,
+    typer.Argument(
+        metavar="TYPE:VALUE", callback=_named, help="One of its ids, such as user_id:u1, or its profile id."
+    ),
+]
 _Id = Annotated[
     str, typer.Argument(metavar="TYPE:VALUE", callback=_checked, help="One of its ids, such as user_id:u1.")
 ]
@@ -66,12 +73,7 @@ _Other = Annotated[
 @app.command()
 def show(
     identity: _Identity,
-    external_id: Annotated[
-        str,
-        typer.Argument(
-            metavar="TYPE:VALUE", callback=_named, help="One of its ids, such as user_id:u1, or its profile id."
-        ),
-    ],
+    external_id: _Profile,
     as_json: JsonOption = False,
     home: HomeOption = None,
 ) -> None:
@@ -93,7 +95,9 @@ def show(
 
 
 @app.command()
-def why(identity: _Identity, one: _Id, other: _Other, as_json: JsonOption = False, home: HomeOption = None) -> None:
+def why(
+    identity: _Identity, one: _Profile, other: _Profile, as_json: JsonOption = False, home: HomeOption = None
+) -> None:
     """Show the events that make two ids one profile.
 
     With --json the chain as one object; null where they are not one.
@@ -112,7 +116,7 @@ def why(identity: _Identity, one: _Id, other: _Other, as_json: JsonOption = Fals
 
 
 @app.command()
-def history(identity: _Identity, external_id: _Id, as_json: JsonOption = False, home: HomeOption = None) -> None:
+def history(identity: _Identity, external_id: _Profile, as_json: JsonOption = False, home: HomeOption = None) -> None:
     """Show what made a profile, in the order in which it counts.
 
     With --json one object a step.
@@ -134,12 +138,7 @@ def history(identity: _Identity, external_id: _Id, as_json: JsonOption = False, 
 @app.command()
 def traits(
     identity: _Identity,
-    external_id: Annotated[
-        str,
-        typer.Argument(
-            metavar="TYPE:VALUE", callback=_named, help="One of its ids, such as user_id:u1, or its profile id."
-        ),
-    ],
+    external_id: _Profile,
     name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="Only this trait.")] = None,
     as_json: JsonOption = False,
     home: HomeOption = None,
@@ -218,6 +217,9 @@ def simulate(
     if as_json:
         print_json(told)
         return
+    if told["profileId"] is None:
+        note("It carries no id that counts: it would belong to no profile. Nothing was stored.")
+        return
     print_text(f"profileId  {told['profileId']}")
     if told["moved"]:
         print_text("")
@@ -269,9 +271,9 @@ def _done(told: dict[str, Any], as_json: bool, text: str) -> None:
 
 def _event(given: str, file: Path | None) -> Any:
     try:
-        text = file.read_text(encoding="utf-8") if file is not None else sys.stdin.read() if given == "-" else given
+        text = read_text(file) if file is not None else sys.stdin.read() if given == "-" else given
         found = msgspec.json.decode(text)
-    except (OSError, UnicodeError, msgspec.DecodeError, RecursionError) as error:
+    except (UnicodeError, msgspec.DecodeError, RecursionError) as error:
         raise InvalidRequest(f"The event is no JSON that can be read: {error}.") from None
     if not isinstance(found, dict):
         raise InvalidRequest("An event is a JSON object.")

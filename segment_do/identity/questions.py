@@ -112,7 +112,7 @@ def _links(graph: Graph, asked: Arguments) -> dict[str, Any]:
 
 
 def _why(graph: Graph, asked: Arguments) -> dict[str, Any]:
-    chain = graph.why(named_id(asked["from"]), named_id(asked["to"]))
+    chain = graph.why(_id(graph, asked["from"]), _id(graph, asked["to"]))
     return {"chain": None if chain is None else [_edge(each) for each in chain]}
 
 
@@ -125,7 +125,7 @@ def _history(graph: Graph, asked: Arguments) -> dict[str, Any]:
                 "leftOut": _names(step.left_out),
                 "merged": step.merged,
             }
-            for step in graph.history(*named_id(asked["id"]))
+            for step in graph.history(*_id(graph, asked["id"]))
         ]
     }
 
@@ -247,6 +247,15 @@ def _found(profile: Profile | None) -> Profile:
     if profile is None:
         raise NotFound("Profile was not found.")
     return profile
+
+
+def _id(graph: Graph, text: str) -> Id:
+    """An id as it is named; of a profile that is named by its profile id, the one that names it."""
+    named = named_profile(text)
+    if not isinstance(named, str):
+        return named
+    first = _found(graph.find(named)).external_ids[0]
+    return first.kind, first.value
 
 
 def _ids(ids: Iterable[ExternalId]) -> list[dict[str, Any]]:

@@ -26,7 +26,7 @@ from segment_do.identity.profile import count_profiles, profile_nodes, profile_r
 from segment_do.identity.resolution import Resolution
 from segment_do.identity.rules import ACCOUNT_TYPES, NO_ARRIVAL, Rules, written_rules
 
-__all__ = ["Proposal", "Revisions"]
+__all__ = ["Proposal", "Revisions", "check_one_collection"]
 
 _MOST_SHOWN = 100
 
@@ -91,11 +91,10 @@ class Revisions:
 
         Raises:
             NotFound: no event carried one of them.
-            InvalidRequest: they are the same id, or a person's and an account's.
+            InvalidRequest: they are the same id, or one is a person's and the other an account's.
         """
+        check_one_collection(one, other)
         found = {self._resolution.known(*one), self._resolution.known(*other)}
-        if len({node.kind in ACCOUNT_TYPES for node in found}) > 1:
-            raise InvalidRequest("People and accounts are linked, and never one profile.", code="invalid_id")
         rank = self._resolution.rules.rank
         nodes = sorted(found, key=lambda node: (rank(node.kind), node.value))
         record = _by_hand(self._clock())
@@ -143,8 +142,7 @@ class Revisions:
         Raises:
             InvalidRequest: shards cannot go by them.
         """
-        if rules is not None and rules.order == "arrival" and self._resolution.shard is not None:
-            raise InvalidRequest(f"The identity has several graphs: {NO_ARRIVAL}.", code="invalid_rules")
+        self._check_order(rules)
         before = self._resolution.rules
         written = None if rules is None else written_rules(rules)
 
@@ -162,7 +160,12 @@ class Revisions:
             raise
 
     def propose_rules(self, rules: Rules) -> Proposal:
-        """What other rules would make of the profiles that there are. Nothing is kept."""
+        """What other rules would make of the profiles that there are. Nothing is kept.
+
+        Raises:
+            InvalidRequest: shards cannot go by them.
+        """
+        self._check_order(rules)
         with self._database.rehearsal() as connection:
             before = count_profiles(connection)
             clusters = Resolution(connection, rules).clusters
@@ -170,6 +173,10 @@ class Revisions:
             moved = list(clusters.moved.values())
             examples = [(node.kind, node.value, node.profile_id) for node in moved[:_MOST_SHOWN]]
             return Proposal(before, count_profiles(connection), len(moved), examples)
+
+    def _check_order(self, rules: Rules | None) -> None:
+        if rules is not None and rules.order == "arrival" and self._resolution.shard is not None:
+            raise InvalidRequest(f"The identity has several graphs: {NO_ARRIVAL}.", code="invalid_rules")
 
     def _cut(self, connection: sqlite3.Connection, bonds: list[int]) -> None:
         _cut(connection, self._resolution.clusters, bonds, self._clock())
@@ -189,6 +196,19 @@ class Revisions:
         self._resolution.commit()
         if became:
             self._outbox.commit()
+
+
+def check_one_collection(one: Id, other: Id) -> None:
+    """
+    Raises:
+        InvalidRequest: one is a person's id and the other an account's, which are linked and never one profile.
+    """
+    if (one[0] in ACCOUNT_TYPES) != (other[0] in ACCOUNT_TYPES):
+        raise InvalidRequest(
+            "One of the ids is of a person, the other of an account: they cannot be one profile.",
+            hint="A group call links them.",
+            code="nothing_to_join",
+        )
 
 
 def _cut(connection: sqlite3.Connection, clusters: Clusters, bonds: Iterable[int], at: int) -> set[int]:

@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from segment_do.errors import InvalidRequest, PlatformNotRunning, SegmentDoError
+from segment_do.errors import InvalidRequest, NotFound, PlatformNotRunning, SegmentDoError
 from segment_do.sdk.answers import refusal
 from segment_do.sdk.source import Place
 from segment_do.sdk.transport import Answer as HttpAnswer
@@ -60,7 +60,7 @@ class Profile:
         Raises:
             InvalidRequest: the id is neither.
         """
-        kind, colon, value = external_id.partition(":")
+        kind, colon, value = external_id.partition(":") if isinstance(external_id, str) else ("", ":", "")
         if (colon and not (kind and value)) or (not colon and not external_id.startswith(("use_", "acc_"))):
             raise InvalidRequest("A profile is named by one of its ids, as in user_id:u1, or by its profile id.")
         self.identity = identity
@@ -84,7 +84,7 @@ class Profile:
         return Answer(lambda seconds: list(self._asked(seconds, "links", id=self.external_id)["links"]))
 
     def why(self, other: str) -> Answer[list[dict[str, Any]] | None]:
-        """The shortest chain of events that makes this id and another (``type:value``) one profile; None where they are not one."""
+        """The shortest chain of events that makes this id and another (or a profile id) one profile; None where they are not one."""
         query = {"from": self.external_id, "to": other}
         return Answer(lambda seconds: self._asked(seconds, "why", **query)["chain"])
 
@@ -117,12 +117,14 @@ class Profile:
         url, headers = self._place.address(), {"Authorization": f"Bearer {self._place.admin_token()}"}
         answer = _fetch(url, path, headers, seconds)
         refused = refusal(answer, time.time())
-        if refused is not None:
-            raise refused.error
         try:
             found = msgspec.json.decode(answer.body)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             found = None
+        if refused is not None:
+            if isinstance(refused.error, NotFound) and isinstance(found, dict) and found.get("code") == "not_found":
+                raise NotFound(refused.error.message)  # by the platform: its address is right
+            raise refused.error
         if not isinstance(found, dict):
             raise PlatformNotRunning(f"What answers at {url} is not the platform.")
         return found

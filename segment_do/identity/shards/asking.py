@@ -1,7 +1,7 @@
 """Asking an identity that is laid out over shards: the questions of :mod:`segment_do.identity.questions`, with the same answers.
 
 What concerns a profile is asked where the profile lies: the shard that owns an id answers, or says where it went. What concerns all
-profiles is asked of every shard. Bonds are numbered over all shards.
+profiles is asked of every shard. Bonds are numbered over all shards, and so are lines of the audit.
 """
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ from typing import Any, Final
 from segment_do.errors import InvalidRequest, NotFound, NotReady
 from segment_do.identity.about import MAX_LINKS
 from segment_do.identity.identifiers import Reader, people_of
-from segment_do.identity.names import text_of
+from segment_do.identity.names import named_id, named_profile, text_of
 from segment_do.identity.packs import decode_packs
 from segment_do.identity.questions import answer
+from segment_do.identity.revisions import check_one_collection
 from segment_do.identity.rules import ACCOUNT_TYPES, Rules, read_rules
 from segment_do.identity.shards.layout import Layout
 from segment_do.identity.shards.scratch import scratch_graph
@@ -107,13 +108,18 @@ class _Asking:
     async def unmerge(self, question: str, arguments: dict[str, Any]) -> Any:
         shards = self._shards(question)
         bond, at = divmod(arguments["bond"], len(shards))
-        await self._ask(shards[at], question, {**arguments, "bond": bond})
+        try:
+            await self._ask(shards[at], question, {**arguments, "bond": bond})
+        except NotFound as error:  # which knows its own number only
+            raise NotFound(f"There is no bond {arguments['bond']}.", hint=error.hint) from None
         return {"bond": arguments["bond"]}
 
     async def merge(self, question: str, arguments: dict[str, Any]) -> Any:
         one, other = arguments["ids"]
-        if any(each.partition(":")[0] in ACCOUNT_TYPES for each in (one, other)):
-            raise InvalidRequest("Accounts of an identity in shards cannot be joined.", code="invalid_id")
+        ids = named_id(one), named_id(other)
+        check_one_collection(*ids)
+        if ids[0][0] in ACCOUNT_TYPES:
+            raise InvalidRequest("Accounts of an identity in shards cannot be joined.", code="not_in_shards")
         deadline = asyncio.get_running_loop().time() + _ON_ITS_WAY_SECONDS
         while True:
             (shard, first), (second_shard, second) = await self._find(one), await self._find(other)
@@ -149,7 +155,13 @@ class _Asking:
         return await asyncio.to_thread(try_it)
 
     async def audit(self, question: str, arguments: dict[str, Any]) -> Any:
-        told = await asyncio.gather(*(self._ask(shard, question, arguments) for shard in self._shards(question)))
+        shards = self._shards(question)
+        told = await asyncio.gather(*(self._ask(shard, question, arguments) for shard in shards))
+        for at, each in enumerate(told):
+            for line in each["lines"]:
+                line["line"] = line["line"] * len(shards) + at
+                if "bond" in line["detail"]:
+                    line["detail"]["bond"] = line["detail"]["bond"] * len(shards) + at
         lines = sorted((line for each in told for line in each["lines"]), key=lambda line: line["at"], reverse=True)
         return {"lines": lines[: arguments["limit"]]}
 
@@ -172,7 +184,8 @@ class _Asking:
         if shards is None:
             raise InvalidRequest(
                 f"The identity {self._identity!r} has a shard for every person: it cannot be asked for {question!r}.",
-                hint="Its rules come from the setting identity.rules_file; profiles can be asked one by one.",
+                hint="Its rules and computations come from the files that identity.rules_file and identity.computations_file name;"
+                " profiles can be asked one by one.",
                 code="not_in_shards",
             )
         return shards
@@ -182,7 +195,13 @@ class _Asking:
 
     async def _find(self, one: str) -> tuple[str, str]:
         """The shard in which an id lies, and the id as the rules make it."""
-        shard, told = await self._follow("lies", {"id": one}, "id")
+        try:
+            shard, told = await self._follow("lies", {"id": one}, "id")
+        except NotFound:
+            named = named_profile(one)
+            if isinstance(named, str):
+                raise
+            raise NotFound(f"No event carried the {named[0]} {named[1]!r}.") from None  # as one graph has it
         return shard, told["id"]
 
     async def _follow(self, question: str, arguments: dict[str, Any], name: str) -> tuple[str, Any]:
@@ -210,12 +229,13 @@ class _Asking:
 
     def _owned(self, named: str) -> tuple[str, str]:
         """An id as the rules of the settings make it, and the shard that owns it."""
-        kind, colon, value = named.partition(":")
-        if not colon:
-            shard = self._layout.owner_of_profile(named)
+        found = named_profile(named)
+        if isinstance(found, str):
+            shard = self._layout.owner_of_profile(found)
             if shard is None:
                 raise NotFound("Profile was not found.")
             return named, shard
+        kind, value = found
         value = self._rules.accepted(kind, value) or value
         return f"{kind}:{value}", self._layout.owner((kind, value))
 

@@ -12,7 +12,7 @@ import pytest
 from actors.identity.activation import unfinished
 from actors.identity.household import Household
 from actors.naming import identity_actor
-from segment_do.errors import NotReady
+from segment_do.errors import NotFound, NotReady
 from segment_do.events.record import EXTERNAL_ID, Record, decode_pack, encode_pack
 from segment_do.identity import DEFAULT_RULES
 from segment_do.identity.shards import layouts, splitter
@@ -86,6 +86,18 @@ async def test_people_with_many_ids_come_together(tmp_path: Path, layout: dict[s
         ]  # fmt: skip
     await household.close()
     assert unfinished(given.paths.root / "identities") == []
+
+
+async def test_who_never_came_is_not_found_and_no_shard_is_named(tmp_path: Path) -> None:
+    """With a shard for every person nobody's shard is there: what is said is of the person, not of the file."""
+    given = settings(tmp_path, layouts=PERSONS)
+    household = Household(given, Queue())
+    for question in ("profile", "links", "trait_history"):
+        with pytest.raises(NotFound, match=r"^Profile was not found\.$"):
+            await ask_shards(
+                layouts(given.identity)["tom"], "tom", DEFAULT_RULES, household.ask, question, {"id": "user_id:nobody"}
+            )
+    await household.close()
 
 
 async def test_letters_wait_for_a_shard_that_is_away(tmp_path: Path) -> None:

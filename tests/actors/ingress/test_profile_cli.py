@@ -39,6 +39,8 @@ async def test_why_history_and_changes(tom: Profiled) -> None:
     steps = (await tom.cli("profile", "history", "tom", "user_id:ann", "--json")).rows
     assert [step["merged"] for step in steps] == [2, 3]
     assert "anonymous_id:a1" in (await tom.cli("profile", "history", "tom", "user_id:ann")).out
+    assert (await tom.cli("profile", "history", "tom", ANN, "--json")).rows == steps
+    assert (await tom.cli("profile", "why", "tom", ANN, "email:ann@example.com")).out
     bond = str(steps[0]["edge"]["bond"])  # type: ignore[index]
     ran = await tom.cli("profile", "unmerge", "tom", bond)
     assert (ran.code, ran.out) == (0, f"Bond {bond} is undone.\n")
@@ -86,6 +88,10 @@ async def test_simulate(tom: Profiled, tmp_path: Path) -> None:
     assert "Nothing was stored." in ran.err
     for wrong in ("{", "[1]", '{"type": "track"}'):
         assert (await tom.cli("profile", "simulate", "tom", wrong)).code == 1
+    ran = await tom.cli("profile", "simulate", "tom", '{"type": "track", "event": "E", "userId": "null"}')
+    assert (ran.code, ran.out, "no id that counts" in ran.err) == (0, "", True)
+    ran = await tom.cli("profile", "simulate", "tom", "--file", str(tmp_path / "nothing"))
+    assert (ran.code, "cannot be read: FileNotFoundError" in ran.err) == (1, True)
     assert (await tom.cli("profile", "tom", "anonymous_id:b1")).code == 1
 
 

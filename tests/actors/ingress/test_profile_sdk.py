@@ -36,6 +36,8 @@ async def test_what_is_known(tom: Profiled) -> None:
         assert [edge["messageId"] for edge in chain] == ["m2"]
         assert await ann.why("user_id:bob") is None
         assert [step["merged"] for step in await ann.history()] == [2, 3]
+        named = agent.profile(ANN)
+        assert (await named.history(), await named.why("anonymous_id:a1")) == (await ann.history(), chain)
 
 
 async def test_without_an_event_loop(tom: Profiled) -> None:
@@ -80,8 +82,9 @@ async def test_what_goes_wrong(tom: Profiled, tmp_path: Path) -> None:
                 profile.history(),
                 profile.trait_history("x"),
             ):
-                with pytest.raises(NotFound):
+                with pytest.raises(NotFound) as caught:
                     await answer
+                assert "host" not in caught.value.hint, "the platform was found; the profile was not"
         with pytest.raises(Unauthorized):
             await stranger.profile("user_id:ann").traits()
         for wrong in ("ann", "user_id:", ":ann"):

@@ -208,22 +208,27 @@ def test_split_and_merge_by_hand(tmp_path: Path) -> None:
     graph.close()
 
 
-def test_a_person_and_an_account_are_not_joined_by_hand(graph: Graph) -> None:
-    """They stay linked; two accounts may be joined."""
-    apply(graph, *(record(f"m{name}", "group", user="u", body={"groupId": name}) for name in ("g", "h")))
-    with pytest.raises(InvalidRequest):
-        graph.revisions.merge(("group_id", "g"), ("user_id", "u"), "ada")
-    assert ids(graph, "user_id", "u") == {"user_id:u"}
-    graph.revisions.merge(("group_id", "g"), ("group_id", "h"), "ada")
-    assert ids(graph, "group_id", "g") == {"group_id:g", "group_id:h"}
-
-
 def test_a_previous_id_of_an_alias_is_known_in_every_spelling(tmp_path: Path) -> None:
     """As the rules write user ids, so they are looked for."""
     rules = read_rules({"alias": "merge", "types": {"user_id": {"normalise": ["lowercase"], "priority": 1}}})
     graph = open_graph(tmp_path, rules=rules)
     apply(graph, record("m1", user="bob"), record("m2", "alias", user="rob", body={"previousId": "BOB"}))
     assert ids(graph, "user_id", "rob") == {"user_id:bob", "user_id:rob"}
+
+
+def test_a_person_and_an_account_are_never_one(graph: Graph) -> None:
+    """Not by hand either: who is looked for among people would be gone. Two accounts may be one."""
+    apply(
+        graph,
+        record("m1", "group", user="u", body={"groupId": "g1"}),
+        record("m2", "group", user="u", body={"groupId": "g2"}),
+    )
+    for one, other in ((("user_id", "u"), ("group_id", "g1")), (("group_id", "g1"), ("user_id", "u"))):
+        with pytest.raises(InvalidRequest, match="a person, the other of an account"):
+            graph.revisions.merge(one, other, "ada")
+    assert ids(graph, "user_id", "u") == {"user_id:u"}
+    graph.revisions.merge(("group_id", "g1"), ("group_id", "g2"), "ada")
+    assert ids(graph, "group_id", "g2") == {"group_id:g1", "group_id:g2"}
 
 
 def test_an_id_is_told_with_an_event_of_its_own_profile(graph: Graph) -> None:

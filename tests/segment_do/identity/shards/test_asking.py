@@ -11,7 +11,7 @@ import pytest
 
 from segment_do.errors import InvalidRequest, NotFound, NotReady, SegmentDoError
 from segment_do.events.record import Record, encode_pack
-from segment_do.identity import DEFAULT_RULES
+from segment_do.identity import DEFAULT_RULES, profile_id
 from segment_do.identity.questions import CHANGES, answer
 from segment_do.identity.shards import Layout
 from segment_do.identity.shards import asking as asking_module
@@ -117,6 +117,38 @@ async def test_about_a_profile(asked: Asked) -> None:
     assert (await asked.shards("why", **{"from": "user_id:ada", "to": "user_id:bob"})) == {"chain": None}
 
 
+async def test_what_made_a_profile_is_told_by_its_profile_id_too(asked: Asked) -> None:
+    """The one it has, and one that it had before."""
+    asked.apply(*a_family())
+    now = asked.alone("profile", id="user_id:ada")["profileId"]
+    before = profile_id("anonymous_id", "phone")
+    for one in (now, before):
+        assert (await asked.both("history", id=one))["steps"]
+        assert (await asked.both("why", **{"from": one, "to": "anonymous_id:laptop"}))["chain"]
+        assert (await asked.both("why", **{"from": "anonymous_id:laptop", "to": one}))["chain"]
+    await asked.both("history", id=profile_id("user_id", "nobody"))
+
+
+@pytest.mark.parametrize("wrong", ["", "ada", "user_id", "user_id:", ":ada"])
+async def test_what_names_no_id_is_refused_before_anybody_is_asked(asked: Asked, wrong: str) -> None:
+    asked.apply(*a_family())
+    for question in ("profile", "traits", "trait_history", "links", "history"):
+        assert "is named by" in await asked.both(question, id=wrong)
+    assert "is named by" in await asked.both("why", **{"from": "user_id:ada", "to": wrong})
+    assert "is named by" in await asked.both("merge", ids=["user_id:ada", wrong], by="tester")
+
+
+async def test_who_is_not_there_is_named(asked: Asked) -> None:
+    asked.apply(*a_family())
+    for question, arguments in (
+        ("why", {"from": "user_id:ada", "to": "user_id:nobody"}),
+        ("merge", {"ids": ["user_id:nobody", "user_id:ada"], "by": "tester"}),
+        ("split", {"ids": ["user_id:nobody"], "by": "tester"}),
+    ):
+        with pytest.raises(NotFound, match=r"No event carried the user_id 'nobody'\."):
+            await asked.shards(question, **arguments)
+
+
 async def test_old_profile_ids_resolve(asked: Asked) -> None:
     """A profile id from before its id moved to another shard."""
     asked.apply(record("m1", anonymous="phone"))
@@ -148,6 +180,7 @@ async def test_taken_apart_and_joined_by_hand(asked: Asked) -> None:
         ("split", {"ids": ["user_id:ada", "user_id:bob"]}),
         ("merge", {"ids": ["user_id:ada", "user_id:bob"]}),
         ("merge", {"ids": ["anonymous_id:phone", "user_id:nobody"]}),
+        ("merge", {"ids": ["user_id:ada", "group_id:g1"]}),
         ("delete_id", {"id": "user_id:ada", "delete": "anonymous_id:laptop"}),
     ]
     for question, arguments in changes:
@@ -162,14 +195,26 @@ async def test_a_bond_undone(tmp_path: Path) -> None:
     asked = Asked(tmp_path, Layout(5))
     asked.apply(*a_family())
     (edge,) = (await asked.shards("why", **{"from": "anonymous_id:laptop", "to": "email:ada@example.com"}))["chain"]
-    await asked.shards("unmerge", bond=edge["bond"], by="tester")
+    bond = edge["bond"]
+    await asked.shards("unmerge", bond=bond, by="tester")
     (edge,) = asked.alone("why", **{"from": "anonymous_id:laptop", "to": "email:ada@example.com"})["chain"]
     asked.alone("unmerge", bond=edge["bond"], by="tester")
     asked.apply(*a_family())
     for one in ("user_id:ada", "anonymous_id:laptop", "email:ada@example.com"):
         await asked.both("profile", id=one)
     (line,) = (await asked.shards("audit", limit=10))["lines"]
-    assert line["action"] == "unmerge"
+    assert (line["action"], line["detail"]) == ("unmerge", {"bond": bond, "by": "tester"})
+    with pytest.raises(NotFound, match=r"There is no bond 999999\."):
+        await asked.shards("unmerge", bond=999_999, by="tester")
+
+
+async def test_lines_of_the_audit_have_numbers_of_their_own(tmp_path: Path) -> None:
+    asked = Asked(tmp_path, Layout(3))
+    asked.apply(*(record(f"m{number}", user=f"u{number}", anonymous=f"a{number}") for number in range(9)))
+    for number in range(9):
+        await asked.shards("split", ids=[f"anonymous_id:a{number}"], by="tester")
+    lines = (await asked.shards("audit", limit=10))["lines"]
+    assert len({line["line"] for line in lines}) == len(lines) == 9
 
 
 async def test_about_all_profiles(tmp_path: Path) -> None:

@@ -75,7 +75,7 @@ def test_one_graph_cannot_become_several(tmp_path: Path) -> None:
 
 
 def test_arrival_needs_one_place(tmp_path: Path) -> None:
-    """The order of arrival is no order over shards: refused in the settings, and by a shard."""
+    """The order of arrival is no order over shards: refused in the settings, and by a shard, which promises no profiles by it either."""
     file = tmp_path / "rules.yaml"
     file.write_text("order: arrival\n")
     with pytest.raises(SettingsError, match="order: arrival needs one place"):
@@ -83,6 +83,8 @@ def test_arrival_needs_one_place(tmp_path: Path) -> None:
     sharded = Sharded(tmp_path / "tom", Layout(2))
     with pytest.raises(InvalidRequest, match="order: arrival needs one place"):
         sharded.graph("0").revisions.set_rules(Rules(order="arrival"), Rules(), "tester")
+    with pytest.raises(InvalidRequest, match="order: arrival needs one place"):
+        sharded.graph("0").revisions.propose_rules(Rules(order="arrival"))
 
 
 def test_a_file_knows_its_layout(tmp_path: Path) -> None:
