@@ -186,7 +186,7 @@ changes = st.lists(
 )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(changes)
 def test_the_merge_is_what_a_dictionary_would_do(given_changes: list[tuple[str, dict[str, Any], int]]) -> None:
     """Sorted by the moment of receipt, each change updates its object: SQL says the same."""

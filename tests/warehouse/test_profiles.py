@@ -361,7 +361,7 @@ async def test_a_log_of_changes_alone_is_committed_and_compacted(tmp_path: Path)
 NAMES = st.sampled_from([ADA, PHONE, LAPTOP, MAIL, ("user_id", "bob")])
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(st.tuples(st.sampled_from(["tom", "ralph"]), NAMES, NAMES), min_size=1, max_size=15))
 def test_the_map_is_what_a_dictionary_would_do(changes: list[tuple[str, tuple[str, str], tuple[str, str]]]) -> None:
     """Each change writes its id's entry, the log's order is the order: SQL says the same, wherever the cut between takes."""

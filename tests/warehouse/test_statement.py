@@ -6,7 +6,7 @@ from pathlib import Path
 
 import duckdb
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from segment_do.errors import QueryRefused
@@ -205,7 +205,6 @@ def test_everything_else_is_refused(connection: duckdb.DuckDBPyConnection, sql: 
     assert caught.value.message.endswith(".")
 
 
-@settings(deadline=None)
 @given(st.text(max_size=60))
 def test_any_text_is_judged(connection: duckdb.DuckDBPyConnection, text: str) -> None:
     """Whatever the text, it is judged: nothing but a refusal comes out."""

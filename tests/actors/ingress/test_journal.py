@@ -207,5 +207,5 @@ class JournalMachine(RuleBasedStateMachine):
         self.loop.close()
 
 
-JournalMachine.TestCase.settings = hypothesis_settings(max_examples=40, stateful_step_count=30, deadline=None)
+JournalMachine.TestCase.settings = hypothesis_settings(max_examples=40, stateful_step_count=30)
 TestJournalMachine = JournalMachine.TestCase

@@ -526,7 +526,7 @@ async def test_stop_of_an_idle_or_paused_delivery(bench: Bench) -> None:
     await bench.stop(paused)
 
 
-@hypothesis_settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@hypothesis_settings(max_examples=6, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     crashes=st.lists(st.integers(0, 25), min_size=1, max_size=4),
     replies=st.lists(st.sampled_from([200, 200, 200, 503, 400, 413, RESET]), min_size=1, max_size=20),

@@ -341,4 +341,4 @@ class LedgerAgainstModel(RuleBasedStateMachine):
 
 
 TestLedgerAgainstModel = LedgerAgainstModel.TestCase
-TestLedgerAgainstModel.settings = hypothesis_settings(max_examples=15, stateful_step_count=15, deadline=None)
+TestLedgerAgainstModel.settings = hypothesis_settings(max_examples=15, stateful_step_count=15)

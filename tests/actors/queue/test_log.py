@@ -213,5 +213,5 @@ class LogMachine(RuleBasedStateMachine):
         self.loop.close()
 
 
-LogMachine.TestCase.settings = hypothesis_settings(max_examples=80, stateful_step_count=30, deadline=None)
+LogMachine.TestCase.settings = hypothesis_settings(max_examples=80, stateful_step_count=30)
 TestLogMachine = LogMachine.TestCase

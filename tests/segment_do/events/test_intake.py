@@ -241,7 +241,7 @@ EVENTS = st.dictionaries(
 )
 
 
-@hypothesis_settings(max_examples=200, deadline=None)
+@hypothesis_settings(max_examples=200)
 @given(st.lists(EVENTS | JSON, max_size=6))
 def test_whatever_the_events_are_each_is_accounted_for(events: list[Any]) -> None:
     """Every event of a batch becomes exactly one record, good or set aside, and every record can be read again."""
@@ -256,7 +256,7 @@ def test_whatever_the_events_are_each_is_accounted_for(events: list[Any]) -> Non
         msgspec.msgpack.encode(record)
 
 
-@hypothesis_settings(max_examples=300, deadline=None)
+@hypothesis_settings(max_examples=300)
 @given(st.binary(max_size=200) | st.text(alphabet='{}[]",:\\abtchu0123 \n', max_size=120).map(str.encode))
 def test_whatever_the_body_is_there_is_an_answer(body: bytes) -> None:
     """Any bytes are either events or a MalformedBody: nothing else is ever raised."""

@@ -132,7 +132,7 @@ def test_a_pack_that_does_not_decode_changes_nothing(tmp_path: Path) -> None:
     graph.close()
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     message_ids=st.lists(st.text(max_size=120), max_size=30),
     identity=st.text(st.characters(), min_size=1, max_size=20),

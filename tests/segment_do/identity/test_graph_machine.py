@@ -263,5 +263,5 @@ class GraphMachine(RuleBasedStateMachine):
             assert found == ({"tested": str(count)} if count else {})
 
 
-GraphMachine.TestCase.settings = settings(max_examples=25, stateful_step_count=30, deadline=None)
+GraphMachine.TestCase.settings = settings(max_examples=25, stateful_step_count=30)
 TestGraphMachine = GraphMachine.TestCase

@@ -240,7 +240,7 @@ def any_event(draw: st.DrawFn, message_id: str) -> Record:
     )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(data=st.data())
 def test_any_order_any_repetition_any_split_gives_the_same_profiles(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject

@@ -51,7 +51,7 @@ WORD = st.sampled_from([0, 1, 2, 2**32 - 1, 2**32, 2**63, 2**64 - 2, 2**64 - 1])
 KEY = st.tuples(WORD, WORD).map(lambda words: b"".join(word.to_bytes(8, "big") for word in words))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(written=st.sets(KEY, min_size=1), asked=st.lists(KEY, min_size=1), slices=st.integers(1, 4))
 def test_keys_that_share_half_their_bits_are_told_apart(
     tmp_path_factory: pytest.TempPathFactory, written: set[bytes], asked: list[bytes], slices: int

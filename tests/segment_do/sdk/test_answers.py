@@ -84,7 +84,7 @@ def test_rejections_hit_their_events_alone() -> None:
     assert (first.code, third.code, third.message) == ("wrong_type", "missing_event", "No name.")
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.integers(100, 599),
     st.binary(max_size=30)

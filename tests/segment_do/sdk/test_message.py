@@ -195,7 +195,7 @@ values = st.recursive(
 )
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(properties=values, context=values, name=values, user=values, kind=st.sampled_from(["track", "page", "group"]))
 def test_anything_gives_valid_json_within_the_limit_or_is_refused(
     properties: object, context: object, name: object, user: object, kind: str

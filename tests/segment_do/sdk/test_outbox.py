@@ -126,7 +126,7 @@ def test_many_events_are_taken_together_or_not_at_all() -> None:
     assert box.unsettled == 2
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.integers(2, 32_768), min_size=1, max_size=120), st.integers(1, 60))
 def test_batches_keep_order_and_limits(sizes: list[int], most: int) -> None:
     """Whatever the sizes: every event once, in order, no body of 475,000 bytes or more."""

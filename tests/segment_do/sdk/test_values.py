@@ -152,7 +152,7 @@ json_values = st.recursive(
 )
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(json_values)
 def test_both_ways_give_the_same_json(value: object) -> None:
     """The slow way, which repairs and explains, agrees with the fast one wherever the fast one works."""
@@ -160,7 +160,7 @@ def test_both_ways_give_the_same_json(value: object) -> None:
     assert values._encode(values._plain(value, "", set(), 0)) == fast
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.text(alphabet=st.characters(exclude_categories=())))
 def test_repair_changes_nothing_but_lone_surrogates(text: str) -> None:
     """What can be UTF-8 stays; the result always can."""

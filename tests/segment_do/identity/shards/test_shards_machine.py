@@ -75,5 +75,5 @@ class ShardsMachine(RuleBasedStateMachine):
         assert told == Counter(message_id for message_id, _rejected in self.events)
 
 
-ShardsMachine.TestCase.settings = settings(max_examples=15, stateful_step_count=25, deadline=None)
+ShardsMachine.TestCase.settings = settings(max_examples=15, stateful_step_count=25)
 TestShardsMachine = ShardsMachine.TestCase
