@@ -34,6 +34,8 @@ class Computation:
     """The position at which they end; None until somebody knows."""
     declared: bool = False
     """It is from the settings."""
+    looking: bool = False
+    """Not every profile has been looked at since the definition changed, or since events of before were counted."""
     number: int = 0
     """What the graph's file knows it by."""
 
@@ -60,7 +62,7 @@ class Declared:
 def read_computations(connection: sqlite3.Connection) -> list[Computation]:
     """All there are: traits before the audiences that may read them, each by key."""
     rows = connection.execute(
-        "SELECT number, key, body, since, filling, filled, target, declared FROM computation WHERE NOT dropped"
+        "SELECT number, key, body, since, filling, filled, target, declared, cursor FROM computation WHERE NOT dropped"
     ).fetchall()
     if not rows:
         return []
@@ -74,9 +76,10 @@ def read_computations(connection: sqlite3.Connection) -> list[Computation]:
             filled,
             target,
             bool(declared),
+            cursor is not None,
             number,
         )
-        for number, key, body, since, filling, filled, target, declared in rows
+        for number, key, body, since, filling, filled, target, declared, cursor in rows
     ]
     return sorted(found, key=lambda each: (isinstance(each.definition, Audience), each.definition.key))
 

@@ -17,6 +17,7 @@ from segment_do.computed import read_definition
 from segment_do.errors import InvalidRequest, NotFound
 from segment_do.events.record import EXTERNAL_ID, Record
 from segment_do.events.timestamps import iso
+from segment_do.identity.computation import Computation
 from segment_do.identity.decision import Id
 from segment_do.identity.explanation import Edge
 from segment_do.identity.graph import Graph
@@ -58,7 +59,7 @@ def _profile(graph: Graph, asked: Arguments) -> dict[str, Any]:
         "traits": found.traits,
         "groups": found.groups,
         "firstSeen": iso(found.first_seen),
-        "lastSeen": iso(found.last_seen),
+        "lastSeen": iso(max(found.last_seen, found.first_seen)),  # of the last time the hour is known
         "collection": _collection(found.external_ids),
         "computed": _computed(found),
     }
@@ -177,18 +178,19 @@ def _propose_rules(graph: Graph, asked: Arguments) -> dict[str, Any]:
 
 
 def _computations(graph: Graph, _asked: Arguments) -> dict[str, Any]:
+    return {"computations": [_computation(each) for each in graph.computations.all()]}
+
+
+def _computation(each: Computation) -> dict[str, Any]:
+    # Where events of before are counted, the values are there when every profile has been looked at.
+    filling = each.filling or (each.looking and each.filled >= 0)
     return {
-        "computations": [
-            {
-                "id": each.computation_id,
-                "definition": msgspec.to_builtins(each.definition),
-                "since": iso(each.since),
-                "declared": each.declared,
-                "filling": each.filling,
-                **({"filled": each.filled + 1, "target": each.target} if each.filling else {}),
-            }
-            for each in graph.computations.all()
-        ]
+        "id": each.computation_id,
+        "definition": msgspec.to_builtins(each.definition),
+        "since": iso(each.since),
+        "declared": each.declared,
+        "filling": filling,
+        **({"filled": each.filled + 1, "target": each.target} if filling else {}),
     }
 
 
@@ -264,7 +266,7 @@ def _ids(ids: Iterable[ExternalId]) -> list[dict[str, Any]]:
             "type": each.kind,
             "id": each.value,
             "firstSeen": iso(each.first_seen),
-            "lastSeen": iso(each.last_seen),
+            "lastSeen": iso(max(each.last_seen, each.first_seen)),
             "sourceId": each.source,
             "messageId": each.message_id,
         }

@@ -249,8 +249,11 @@ async def test_metadata_of_a_profile_that_is_quiet(space: Space) -> None:
     """Which message was the last of one without events in two weeks is not known, and then its time is known to the hour."""
     await space.send(event("m1", timestamp=ago(days=15)))
     found = (await space.get("metadata"))["metadata"]
+    assert found["updated_at"] == found["created_at"] == ago(days=15), "never before it was made"
+    await space.send(event("m0", timestamp=ago(days=16)))
+    found = (await space.get("metadata"))["metadata"]
     hour = (NOW - timedelta(days=15)).replace(minute=0, second=0).isoformat().replace("+00:00", ".000Z")
-    assert (found["first_message_id"], found["last_message_id"], found["last_source_id"]) == ("m1", None, None)
+    assert (found["first_message_id"], found["last_message_id"], found["last_source_id"]) == ("m0", None, None)
     assert found["updated_at"] == hour
 
 

@@ -6,6 +6,8 @@ from itertools import permutations
 from pathlib import Path
 
 from segment_do.identity import MAX_LINKS, profile_id
+from segment_do.identity.questions import answer
+from segment_do.identity.rules import DEFAULT_RULES
 from tests.segment_do.identity.events import NOON, apply, identify, open_graph, record
 
 
@@ -46,3 +48,13 @@ def test_links_go_both_ways(tmp_path: Path) -> None:
     assert len(graph.links(profile_id("group_id", "g")) or []) == MAX_LINKS
     assert graph.links(("user_id", "nobody")) is None
     assert graph.traits("use_nothing") is None
+
+
+def test_nobody_was_seen_last_before_first(tmp_path: Path) -> None:
+    """Of the last time only the hour is known."""
+    graph = open_graph(tmp_path)
+    apply(graph, record("m1", user="u", at=NOON + 59 * 60_000_000))
+    told = answer(graph, "profile", {"id": "user_id:u"}, DEFAULT_RULES)
+    for each in (told, told["externalIds"][0]):
+        assert (each["firstSeen"], each["lastSeen"]) == ("2024-10-04T12:59:00.000Z",) * 2
+    graph.close()

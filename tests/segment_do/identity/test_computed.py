@@ -17,7 +17,8 @@ from segment_do.errors import InvalidRequest, NotFound, StorageFailed
 from segment_do.events.record import Record, encode_pack
 from segment_do.identity import Graph, profile_id
 from segment_do.identity.computation import Declared
-from segment_do.identity.rules import Rules
+from segment_do.identity.questions import answer
+from segment_do.identity.rules import DEFAULT_RULES, Rules
 from segment_do.identity.shards import Layout
 from segment_do.units import unit_name
 from tests.segment_do.computed.test_folds import plain
@@ -677,7 +678,11 @@ def test_what_was_before_is_counted_once(tmp_path: Path) -> None:
     assert backfill(graph, *past[6:], waiting, live, position=13, last=True) == 0
     assert (graph.profile("user_id", "u"), len(outbox_records(graph))) == (before, entries)
     assert graph.profile("user_id", "stranger") is None
+    [shown] = answer(graph, "computations", {}, DEFAULT_RULES)["computations"]
+    assert (shown["filling"], shown["filled"]) == (True, 14), "counted, but in no profile yet"
     settle(graph)
+    [shown] = answer(graph, "computations", {}, DEFAULT_RULES)["computations"]
+    assert (shown["filling"], "filled" in shown) == (False, False)
     assert values(graph, "user_id", "u") == {"orders": 12}
     assert [said(each) for each in told(graph)] == [{"orders": 12}]
     with pytest.raises(InvalidRequest) as error:
