@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from segment_do.events.record import Record
-from segment_do.identity.rules import Rules
+from segment_do.identity.rules import ACCOUNT_TYPES, Rules
 
 __all__ = ["Identifiers", "Reader", "people_of"]
 
@@ -78,6 +78,7 @@ class Reader:
         context = event.context if isinstance(event.context, dict) else {}
         traits = [event.traits if record.type == "identify" else None, context.get("traits")]
         people: dict[tuple[str, str], None] = {}
+        accounts: dict[tuple[str, str], None] = {}
         for holder in traits:
             if isinstance(holder, dict):
                 self._take(people, "email", holder.get("email"))
@@ -87,12 +88,11 @@ class Reader:
         for holder in (*traits, event.properties):
             if isinstance(holder, dict):
                 for name, kind in self._keys:
-                    self._take(people, kind, holder.get(name))
+                    self._take(accounts if kind in ACCOUNT_TYPES else people, kind, holder.get(name))
         self._take_device(people, context.get("device"))
         integrations = context.get("integrations")
         if isinstance(integrations, dict) and isinstance(analytics := integrations.get("Google Analytics"), dict):
             self._take(people, "ga_client_id", analytics.get("clientId"))
-        accounts: dict[tuple[str, str], None] = {}
         if record.type != "group":
             self._take(accounts, "group_id", context.get("groupId"))
         self._take_external(people, accounts, context.get("externalIds"))
@@ -123,8 +123,12 @@ class Reader:
             if not isinstance(each, dict) or each.get("encoding") != "none":
                 continue
             kind, collection = each.get("type"), each.get("collection")
-            if isinstance(kind, str) and _TYPE.fullmatch(kind) and collection in ("users", "accounts"):
-                self._take(people if collection == "users" else accounts, kind, each.get("id"))
+            if isinstance(kind, str) and _TYPE.fullmatch(kind):
+                # A type says by itself whose it is: people are never joined by an account.
+                if collection == "users" and kind not in ACCOUNT_TYPES:
+                    self._take(people, kind, each.get("id"))
+                elif collection == "accounts" and kind in ACCOUNT_TYPES:
+                    self._take(accounts, kind, each.get("id"))
 
 
 def people_of(record: Record, inside: Identifiers | None, rules: Rules) -> list[tuple[str, str]]:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from segment_do.events.record import Record
-from segment_do.identity import Graph, profile_id
+from segment_do.identity import Graph, profile_id, read_rules
 from segment_do.identity import ids as ids_module
 from segment_do.identity.rules import IdType, Rules
 from tests.segment_do.identity.events import (
@@ -146,6 +147,27 @@ def test_what_cannot_be_used_is_told_by_the_rules_as_well(tmp_path: Path) -> Non
     useless = {"traits": [1]}
     apply(graph, record("m2", "identify", user="ADA", body=useless), record("m3", "identify", user="-1", body=useless))
     assert [each.profile_id for each in outbox_records(graph)] == [*[profile_id("user_id", "ada")] * 2, None]
+
+
+def test_people_are_never_joined_by_an_account(tmp_path: Path) -> None:
+    """Not where an external id calls a group a user's, nor where the rules look for groups in traits; nor is an account made of another type."""
+    graph = open_graph(tmp_path, rules=read_rules({"types": {"group_id": {"keys": ["companyId"]}}}))
+
+    def external(kind: str, collection: str) -> dict[str, Any]:
+        return {"context": {"externalIds": [{"id": "g", "type": kind, "collection": collection, "encoding": "none"}]}}
+
+    for number, body in enumerate(
+        [{"traits": {"company_id": "c"}}, external("group_id", "users"), external("account_no", "accounts")]
+    ):
+        apply(graph, record(f"a{number}", "identify", user="ada", body=body))
+        apply(graph, record(f"b{number}", "identify", user="bob", body=body))
+    for user in ("ada", "bob"):
+        found = graph.profile("user_id", user)
+        assert found is not None
+        assert ([each.value for each in found.external_ids], found.groups) == ([user], ["c"])
+    assert graph.profile("account_no", "g") is None
+    assert graph.profile("group_id", "g") is None
+    graph.close()
 
 
 def test_an_id_that_no_event_carried_has_no_profile(graph: Graph) -> None:
