@@ -22,6 +22,7 @@ from actors.control.model import Source
 from actors.ingress.answers import error_body, status_of
 from actors.ingress.identity_api import IdentityPlatform, add_identity_paths, shown_profile
 from actors.ingress.oauth_api import OAuthPlatform, add_oauth_paths
+from actors.ingress.path_names import Name, PathsAsSent
 from actors.ingress.profile_token_api import ProfileTokenPlatform, add_profile_token_paths
 from actors.ingress.webhook_api import WebhookPlatform, add_webhook_paths
 from segment_do.errors import Busy, InvalidRequest, NotFound, NotReady, SegmentDoError, Unauthorized, Unavailable
@@ -117,6 +118,7 @@ def control_api(platform: Platform, token: str) -> FastAPI:
                 code="admin_token",
             )
 
+    api.add_middleware(PathsAsSent)
     _answers_errors(api)
     _public(api, platform)
     guarded = [Depends(admin)]
@@ -195,7 +197,7 @@ def control_api(platform: Platform, token: str) -> FastAPI:
         return await platform.trace(message_id)
 
     @api.get("/api/profiles/{identity}/{external_id:path}", dependencies=guarded)
-    async def profile(identity: str, external_id: Annotated[str, Path()]) -> Response:
+    async def profile(identity: Name, external_id: Annotated[Name, Path()]) -> Response:
         return _json(shown_profile(await platform.ask(identity, "profile", {"id": external_id})))
 
     @api.get("/api/tail", dependencies=guarded)
@@ -237,14 +239,21 @@ def _answers_errors(api: FastAPI) -> None:
     @api.exception_handler(RequestValidationError)
     async def invalid(_request: Request, error: RequestValidationError) -> Response:
         first = error.errors()[0]
+        if first["type"] == "json_invalid":
+            told = InvalidRequest("The body is no JSON that can be read.")
+            return Response(error_body(told), 400, media_type="application/json")
         where = ".".join(str(part) for part in first["loc"] if part != "body")
         told = InvalidRequest(f"{where or 'The body'}: {first['msg']}.")
         return Response(error_body(told), 400, media_type="application/json")
 
     @api.exception_handler(HTTPException)
-    async def http(_request: Request, error: HTTPException) -> Response:
-        told = NotFound("There is nothing at this path.") if error.status_code == 404 else InvalidRequest(error.detail)
-        return Response(error_body(told), error.status_code, media_type="application/json")
+    async def http(request: Request, error: HTTPException) -> Response:
+        told: SegmentDoError = InvalidRequest(error.detail)
+        if error.status_code == 404:
+            told = NotFound("There is nothing at this path.")
+        elif error.status_code == 405:
+            told = InvalidRequest(f"This path does not take {request.method}.", code="method_not_allowed")
+        return Response(error_body(told), error.status_code, error.headers, "application/json")
 
     @api.exception_handler(Exception)
     async def unknown(_request: Request, _error: Exception) -> Response:

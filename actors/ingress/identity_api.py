@@ -16,6 +16,7 @@ from fastapi import FastAPI, Query, Response
 from fastapi.params import Depends
 from pydantic import BaseModel, ConfigDict, Field
 
+from actors.ingress.path_names import Name
 from segment_do.computed import read_definition, wrong
 from segment_do.errors import InvalidEvent
 from segment_do.events.intake import Caller, Limits, made_intake
@@ -76,16 +77,16 @@ def add_identity_paths(api: FastAPI, platform: IdentityPlatform, guarded: Sequen
         return _json(await platform.ask(identity, question, arguments))
 
     @api.get(below + "/why", dependencies=guarded)
-    async def why(identity: str, given: Annotated[str, Query(alias="from")], to: str) -> Response:
+    async def why(identity: Name, given: Annotated[str, Query(alias="from")], to: str) -> Response:
         return await ask(identity, "why", **{"from": given, "to": to})
 
     @api.get(below + "/history", dependencies=guarded)
-    async def history(identity: str, given: Annotated[str, Query(alias="id")]) -> Response:
+    async def history(identity: Name, given: Annotated[str, Query(alias="id")]) -> Response:
         return await ask(identity, "history", id=given)
 
     @api.get(below + "/trait-history", dependencies=guarded)
     async def trait_history(
-        identity: str,
+        identity: Name,
         given: Annotated[str, Query(alias="id")],
         name: Annotated[str | None, Query(max_length=1_000)] = None,
     ) -> Response:
@@ -96,45 +97,45 @@ def add_identity_paths(api: FastAPI, platform: IdentityPlatform, guarded: Sequen
         return _json(told)
 
     @api.get(below + "/audit", dependencies=guarded)
-    async def audit(identity: str, limit: Limit = 100) -> Response:
+    async def audit(identity: Name, limit: Limit = 100) -> Response:
         return await ask(identity, "audit", limit=limit)
 
     @api.get(below + "/events", dependencies=guarded)
     async def events(
-        identity: str, given: Annotated[str, Query(alias="id")], limit: Annotated[int, Query(ge=1, le=100)] = 10
+        identity: Name, given: Annotated[str, Query(alias="id")], limit: Annotated[int, Query(ge=1, le=100)] = 10
     ) -> Response:
         profile = await platform.ask(identity, "profile", {"id": given})
         wanted = EventsWanted.of(identity, profile, time.time_ns() // 1000, limit=limit)
         return _json({"events": event_items(await platform.profile_events(wanted))})
 
     @api.get(below + "/links", dependencies=guarded)
-    async def links(identity: str, given: Annotated[str, Query(alias="id")]) -> Response:
+    async def links(identity: Name, given: Annotated[str, Query(alias="id")]) -> Response:
         return _json({"links": links_data(await platform.ask(identity, "links", {"id": given}))})
 
     @api.post(below + "/unmerge", dependencies=guarded)
-    async def unmerge(identity: str, wanted: Unmerged) -> Response:
+    async def unmerge(identity: Name, wanted: Unmerged) -> Response:
         return await ask(identity, "unmerge", bond=wanted.bond, by=_BY)
 
     @api.post(below + "/merge", dependencies=guarded)
-    async def merge(identity: str, wanted: Merged) -> Response:
+    async def merge(identity: Name, wanted: Merged) -> Response:
         return await ask(identity, "merge", ids=wanted.ids, by=_BY)
 
     @api.post(below + "/split", dependencies=guarded)
-    async def split(identity: str, wanted: Split) -> Response:
+    async def split(identity: Name, wanted: Split) -> Response:
         return await ask(identity, "split", ids=wanted.ids, by=_BY)
 
     @api.post(below + "/simulate", dependencies=guarded)
-    async def simulate(identity: str, wanted: Simulated) -> Response:
+    async def simulate(identity: Name, wanted: Simulated) -> Response:
         now = time.time_ns() // 1000
         return await ask(identity, "simulate", pack=_pack(wanted.event, now), now=now)
 
     @api.get(below + "/rules", dependencies=guarded)
-    async def rules(identity: str) -> Response:
+    async def rules(identity: Name) -> Response:
         return await ask(identity, "rules")
 
     @api.put(below + "/rules", dependencies=guarded)
     async def set_rules(
-        identity: str, rules: dict[str, Any], dry_run: Annotated[bool, Query(alias="dryRun")] = False
+        identity: Name, rules: dict[str, Any], dry_run: Annotated[bool, Query(alias="dryRun")] = False
     ) -> Response:
         read_rules(rules)  # told here, whatever becomes of the identity
         if dry_run:
@@ -142,23 +143,23 @@ def add_identity_paths(api: FastAPI, platform: IdentityPlatform, guarded: Sequen
         return await ask(identity, "set_rules", rules=rules, by=_BY)
 
     @api.delete(below + "/rules", dependencies=guarded)
-    async def delete_rules(identity: str) -> Response:
+    async def delete_rules(identity: Name) -> Response:
         return await ask(identity, "set_rules", rules=None, by=_BY)
 
     @api.get(below + "/computations", dependencies=guarded)
-    async def computations(identity: str) -> Response:
+    async def computations(identity: Name) -> Response:
         return await ask(identity, "computations")
 
     @api.post(below + "/computations", dependencies=guarded)
-    async def add_computation(identity: str, definition: dict[str, Any]) -> Response:
+    async def add_computation(identity: Name, definition: dict[str, Any]) -> Response:
         return await ask(identity, "set_computation", **_computation(definition), by=_BY)
 
     @api.put(below + "/computations/{key}", dependencies=guarded)
-    async def set_computation(identity: str, key: str, definition: dict[str, Any]) -> Response:
+    async def set_computation(identity: Name, key: Name, definition: dict[str, Any]) -> Response:
         return await ask(identity, "set_computation", **_computation({**definition, "key": key}), by=_BY)
 
     @api.delete(below + "/computations/{key}", dependencies=guarded)
-    async def delete_computation(identity: str, key: str) -> Response:
+    async def delete_computation(identity: Name, key: Name) -> Response:
         return await ask(identity, "delete_computation", key=key, by=_BY)
 
 

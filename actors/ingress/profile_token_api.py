@@ -9,6 +9,7 @@ from fastapi import FastAPI
 from fastapi.params import Depends
 from pydantic import BaseModel, ConfigDict, Field
 
+from actors.ingress.path_names import Name
 from segment_do.profile_api import ProfileToken
 
 __all__ = ["ProfileTokenPlatform", "add_profile_token_paths"]
@@ -35,16 +36,16 @@ def add_profile_token_paths(api: FastAPI, platform: ProfileTokenPlatform, guarde
     below = "/api/identities/{identity}/profile-tokens"
 
     @api.get(below, dependencies=guarded)
-    async def profile_tokens(identity: str) -> dict[str, Any]:
+    async def profile_tokens(identity: Name) -> dict[str, Any]:
         return {"tokens": [_shown(each) for each in await platform.profile_tokens(identity)]}
 
     @api.post(below, dependencies=guarded)
-    async def create_profile_token(identity: str, new: NewToken) -> dict[str, Any]:
+    async def create_profile_token(identity: Name, new: NewToken) -> dict[str, Any]:
         made, secret = await platform.create_profile_token(identity, new.name)
         return {**_shown(made), "token": secret}
 
     @api.delete(below + "/{token_id}", dependencies=guarded)
-    async def revoke_profile_token(identity: str, token_id: str) -> dict[str, Any]:
+    async def revoke_profile_token(identity: Name, token_id: Name) -> dict[str, Any]:
         await platform.revoke_profile_token(identity, token_id)
         return {"revoked": token_id}
 

@@ -6,6 +6,7 @@ import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
@@ -52,6 +53,36 @@ async def test_why(tom: Profiled) -> None:
     assert second["messageId"] == "m3"
     assert await tom.told("GET", f"{BASE}/why?from=user_id:ann&to=user_id:bob") == {"chain": None}
     assert await tom.told("GET", f"{BASE}/why?from=user_id:ann&to=user_id:ann") == {"chain": []}
+
+
+async def test_an_identity_of_any_name(tom: Profiled) -> None:
+    """A slash in it, or in an id, is none of the path's, and what looks encoded is not decoded twice."""
+    name, user = "team/50% %2F+ü?", "user_id:a/b%2F#"
+    tom.source = await tom.store.create_source("team", name)
+    await tom.send(event("m5", userId=user.removeprefix("user_id:")))
+    below, one = f"/api/identities/{quote(name, safe='')}", quote(user, safe="")
+    shown = await tom.told("GET", f"/api/profiles/{quote(name, safe='')}/{one}")
+    assert shown["profileId"] == profile_id("user_id", "a/b%2F#")
+    assert await tom.told("GET", f"{below}/history?id={one}") == {"steps": []}
+    definition = {"class": "trait", "key": "n", "kind": "event_count", "event": "Tested"}
+    assert (await tom.told("PUT", f"{below}/computations/n", definition))["computations"]
+    assert await tom.told("DELETE", f"{below}/computations/n") == {"deleted": "n"}
+    made = await tom.told("POST", f"{below}/profile-tokens", {})
+    assert made["identity"] == name
+    path = f"/v1/spaces/{quote(name, safe='')}/collections/users/profiles/{one}/traits"
+    assert (await tom.client.get(path, auth=(made["token"], ""))).json()["traits"] == {}
+    assert await tom.told("DELETE", f"{below}/profile-tokens/{made['id']}") == {"revoked": made["id"]}
+    assert (await tom.cli("profile", name, user, "--json")).rows == [shown]
+
+
+async def test_what_a_path_does_not_take(tom: Profiled) -> None:
+    """Is told in a sentence: the method, or a body that is no JSON."""
+    answer = await tom.admin("POST", f"{BASE}/why")
+    assert (answer.status_code, answer.headers["allow"]) == (405, "GET")
+    assert (answer.json()["code"], answer.json()["message"]) == ("method_not_allowed", "This path does not take POST.")
+    headers = {"authorization": f"Bearer {tom.settings.paths.token()}", "content-type": "application/json"}
+    answer = await tom.client.post(f"{BASE}/merge", content=b"{", headers=headers)
+    assert (answer.status_code, answer.json()["message"]) == (400, "The body is no JSON that can be read.")
 
 
 async def test_history_unmerge_and_audit(tom: Profiled) -> None:
