@@ -161,7 +161,7 @@ def read_rules(given: Any) -> Rules:
     try:
         rules = msgspec.convert(_filled(given), Rules)
     except msgspec.ValidationError as error:
-        raise _wrong(str(error)) from None
+        raise _wrong(_placed(given, error)) from None
     if len(rules.types) > _MOST_TYPES:
         raise _wrong(f"there are more than {_MOST_TYPES} types")
     for kind, each in rules.types.items():
@@ -187,6 +187,17 @@ def own_rules(connection: sqlite3.Connection) -> Rules | None:
     """The rules that a graph's file holds, if it has some of its own."""
     (text,) = connection.execute("SELECT rules FROM meta").fetchone()
     return None if text is None else msgspec.convert(_filled(msgspec.json.decode(text)), Rules)
+
+
+def _placed(given: Any, error: msgspec.ValidationError) -> str:
+    """What is wrong, with the type that it is wrong of."""
+    types = given.get("types") if isinstance(given, dict) else None
+    for kind, each in types.items() if isinstance(types, dict) else ():
+        try:
+            msgspec.convert(each, IdType)
+        except msgspec.ValidationError as of_type:
+            return f"{of_type} of the type {str(kind)[:100]!r}"
+    return str(error)
 
 
 def _filled(given: Any) -> Any:
