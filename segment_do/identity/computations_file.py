@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from segment_do.computed import MAX_DEFINITIONS, Audience, ComputedTrait, check_audience, read_definition, wrong
+from segment_do.errors import InvalidRequest
 from segment_do.identity.by_identity import ByIdentity, SettingsFile
 from segment_do.identity.computation import Declared
 
@@ -34,20 +35,29 @@ def _read(given: Any) -> tuple[Declared, ...]:
     if len(given) > MAX_DEFINITIONS:
         raise wrong(f"there are more than {MAX_DEFINITIONS}")
     found: dict[str, Declared] = {}
-    for each in given:
-        backfill = each.get("backfill", False)
-        if not isinstance(backfill, bool):
-            raise wrong("`backfill` has to be true or false")
-        definition = read_definition({name: value for name, value in each.items() if name != "backfill"})
-        if definition.key in found:
-            raise wrong(f"there are two of the key {definition.key!r}")
-        found[definition.key] = Declared(definition, backfill)
+    for number, each in enumerate(given, 1):
+        try:
+            one = _declared(each)
+        except InvalidRequest as error:
+            raise InvalidRequest(
+                f"{error.message.rstrip('.')} (number {number} of the list).", hint=error.hint
+            ) from None
+        if one.definition.key in found:
+            raise wrong(f"there are two of the key {one.definition.key!r}")
+        found[one.definition.key] = one
     definitions = [each.definition for each in found.values()]
     traits = {each.key: each for each in definitions if isinstance(each, ComputedTrait)}
     for definition in definitions:
         if isinstance(definition, Audience):
             check_audience(definition, traits)
     return tuple(found.values())
+
+
+def _declared(given: dict[str, Any]) -> Declared:
+    backfill = given.get("backfill", False)
+    if not isinstance(backfill, bool):
+        raise wrong("`backfill` has to be true or false")
+    return Declared(read_definition({name: value for name, value in given.items() if name != "backfill"}), backfill)
 
 
 _FILE: Final = SettingsFile(

@@ -57,6 +57,8 @@ def test_a_list_is_for_everyone_and_lists_by_name(tmp_path: Path) -> None:
         ({"orders": 1}, "lists of definitions"),
         ([1], "lists of definitions"),
         ({"default": [{**ORDERS, "kind": "no"}]}, "at default"),
+        ([ORDERS, {**SPENT, "kind": "no"}], "(number 2 of the list)"),
+        ([ORDERS, {**SPENT, "backfill": "yes"}], "(number 2 of the list)"),
         ({"identities": {"tom": [BUYERS]}}, "at identities.tom"),
         ([ORDERS, ORDERS], "two of the key 'orders'"),
         ([{**ORDERS, "backfill": 1}], "backfill"),
