@@ -167,8 +167,11 @@ class Seen:
         return held([run for run in self._runs if run.day >= floor], list(keys))
 
     def write(self, connection: sqlite3.Connection) -> None:
-        """Inside the batch's transaction: store what :meth:`sift` staged."""
-        self._staged_row = self._last_row + 1
+        """Inside the batch's transaction: store what :meth:`sift` staged. Nothing where it is nothing: a shard's step may be letters alone."""
+        self._staged_row = self._last_row
+        if not self._staged:
+            return
+        self._staged_row += 1
         connection.execute(
             "INSERT INTO seen_recent (id, day, keys) VALUES (?, ?, ?)",
             (self._staged_row, self._staged_day, b"".join(self._staged)),
@@ -176,6 +179,8 @@ class Seen:
 
     def commit(self) -> None:
         """The batch's transaction is durable."""
+        if not self._staged:
+            return
         self._recent.update(dict.fromkeys(self._staged, self._staged_day))
         self._recent_days[self._staged_day] += len(self._staged)
         self._last_row = self._staged_row

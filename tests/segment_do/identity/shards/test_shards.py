@@ -126,6 +126,21 @@ def test_memory_that_is_full_of_links_begins_anew(tmp_path: Path, monkeypatch: p
         sharded.close()
 
 
+def test_letters_alone_leave_nothing_to_be_deduplicated(tmp_path: Path) -> None:
+    """A shard to which only others write does not grow by a row a step."""
+    sharded = Sharded(tmp_path, Layout(2))
+    owner = sharded.layout.owner
+    account = next(name for name in (f"g{number}" for number in range(30)) if owner(("group_id", name)) == "1")
+    users = [name for name in (f"u{number}" for number in range(60)) if owner(("user_id", name)) == "0"]
+    for user in users:
+        sharded.apply(record(f"m {user}", "group", user=user, body={"groupId": account}))
+        sharded.settle()
+    rows = sharded.graph("1")._database.connection.execute("SELECT count(*) FROM seen_recent").fetchone()
+    assert len(users) > 9
+    assert rows == (0,)
+    sharded.close()
+
+
 def test_an_id_that_moved_is_forgotten_in_every_spelling(tmp_path: Path) -> None:
     """Events spell an id as they like; where its facts have left, none of the spellings is remembered."""
     rules = Rules(types={"anonymous_id": IdType(normalise=("lowercase",))})
