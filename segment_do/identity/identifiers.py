@@ -60,7 +60,10 @@ class Reader:
             "groupId",
             *(name for name, _kind in self._keys),
         }
-        self._marks = tuple(f'"{name}"'.encode() for name in sorted(names))
+        marks = {msgspec.json.encode(name) for name in names}
+        if not all(map(str.isascii, names)):
+            marks.add(rb"\u")  # many write such letters as escapes
+        self._marks = tuple(sorted(marks))
 
     def read(self, record: Record) -> Identifiers | None:
         """The ids inside a record's payload; None where there are none."""

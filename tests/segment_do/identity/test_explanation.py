@@ -142,6 +142,14 @@ def test_configured_keys_in_both_spellings(tmp_path: Path) -> None:
     assert ids(graph, "loyalty", "7") == {"user_id:u", "anonymous_id:a", "loyalty:7"}
 
 
+@pytest.mark.parametrize("sent", [b'"gr\\u00f6\\u00dfe"', b'"gr\\u00F6\\u00dFe"', '"größe"'.encode()])
+def test_configured_keys_are_found_however_they_are_escaped(tmp_path: Path, sent: bytes) -> None:
+    """Letters beyond ASCII come as they are, or as escapes."""
+    graph = open_graph(tmp_path, rules=read_rules({"types": {"size": {"keys": ["größe"]}}}))
+    apply(graph, record("m1", user="u", body=b'{"type":"track","properties":{' + sent + b':"xl"}}'))
+    assert ids(graph, "user_id", "u") == {"user_id:u", "size:xl"}
+
+
 def test_why_two_ids_are_one_person(graph: Graph) -> None:
     """The shortest chain of events, not one over a bond that a limit refused."""
     apply(graph, record("m1", anonymous="a1", user="u"), email("m2", "u", "e@example.com", NOON + 1))
