@@ -26,6 +26,8 @@ HOUR_MICROSECONDS = 3_600_000_000
 GENERATION_IDS = {"user_id": 20_000, "anonymous_id": 20_000, "other": 20_000}
 """Ids in a cache's young generation. It becomes the old one when full, and the old one goes: at most twice
 these are kept (120,000 in all, about 60 MB), and those used lately always are."""
+_MOST_ALIVE: Final = 200_000
+"""Nodes in memory at which those in no cache go: a replay, or other rules, may have read any number of them."""
 _MOST_REMEMBERED: Final = 100
 """Partners remembered of one id; an id of a whole office is asked of the file instead."""
 _NO_BONDS: Final[Mapping[int, tuple[int, str]]] = MappingProxyType({})
@@ -177,7 +179,7 @@ class Nodes:
         for name in full:
             self._old[name] = self.young[name]
             self.young[name] = {}
-        if full:
+        if full or len(self.alive) > _MOST_ALIVE:
             caches = (*self.young.values(), *self._old.values())
             self.alive = {node.node: node for cache in caches for node in cache.values()}
             found = [cluster for node in self.alive.values() if (cluster := node.cluster) is not None]

@@ -236,6 +236,24 @@ def test_caches_are_bounded_and_change_nothing(tmp_path: Path, monkeypatch: pyte
     graph.close()
 
 
+def test_what_a_change_has_read_goes_from_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Other rules may rename any number of ids; those that no event carries meanwhile are not kept."""
+    monkeypatch.setattr(ids_module, "_MOST_ALIVE", 20)
+    graph = open_graph(tmp_path)
+    people = [identify(f"m{n}", {"email": f"{n}@example.com"}, anonymous=f"a{n}") for n in range(100)]
+    apply(graph, *people)
+    rules = Rules(types={"anonymous_id": IdType(priority=1)})
+    graph.revisions.set_rules(rules, Rules(), "tester")
+    assert graph._resolution.held >= 100
+    apply(graph, record("n1", anonymous="a1", at=NOON + 1))
+    assert graph._resolution.held <= 2
+    apply(graph, record("n2", user="u2", anonymous="a2", at=NOON + 2))
+    found = graph.profile("user_id", "u2")
+    assert found is not None
+    assert {each.value for each in found.external_ids} == {"u2", "a2", "2@example.com"}
+    graph.close()
+
+
 USERS, ANONYMOUS = st.sampled_from([None, "u1", "u2"]), st.sampled_from([None, "a1", "a2", "a3"])
 
 
