@@ -402,10 +402,11 @@ async def test_a_space_may_ask_so_often(tmp_path: Path) -> None:
     await space.start()
     try:
         await space.send(event("m1"))
-        for _ in range(3):
-            assert (await space.ask("metadata")).status_code == 200
-        answer = await space.ask("metadata")
-        assert (answer.status_code, answer.json()["error"]["code"]) == (429, "rate_limit_error")
+        # At once: however long an answer takes, none of the share has come back when the last one asks.
+        answers = await asyncio.gather(*(space.ask("metadata") for _ in range(4)))
+        answer = max(answers, key=lambda each: each.status_code)
+        assert sorted(each.status_code for each in answers) == [200, 200, 200, 429]
+        assert answer.json()["error"]["code"] == "rate_limit_error"
         assert answer.headers["retry-after"] == "1"
         assert answer.headers["request-id"]
         other = (await space.told("POST", "/api/identities/ralph/profile-tokens", {}))["token"]
