@@ -204,10 +204,11 @@ class Shard:
             if other is not None and previous is None:
                 at = None
                 asked = ("user_id", self._resolution.rules.accepted("user_id", other) or other)
-                if not self.trees.is_ours(asked):
+                oneself = asked in ids  # a user whom the event itself makes known
+                if not oneself and not self.trees.is_ours(asked):
                     self.trees.post(asked, Event(record, asked, asked, 1))
                     return
-                known = self.trees.root(asked) != asked or self._resolution.node(*asked) is not None
+                known = oneself or self.trees.root(asked) != asked or self._resolution.node(*asked) is not None
                 previous = "user_id" if known else "anonymous_id"
             if other is not None and previous is not None:
                 self._previous[record.message_id] = previous

@@ -11,7 +11,7 @@ import pytest
 
 from segment_do.errors import InvalidRequest, NotFound, NotReady, SegmentDoError
 from segment_do.events.record import Record, encode_pack
-from segment_do.identity import DEFAULT_RULES, profile_id
+from segment_do.identity import DEFAULT_RULES, profile_id, read_rules
 from segment_do.identity.questions import CHANGES, answer
 from segment_do.identity.shards import Layout
 from segment_do.identity.shards import asking as asking_module
@@ -156,6 +156,21 @@ async def test_old_profile_ids_resolve(asked: Asked) -> None:
     asked.apply(record("m2", user="ada", anonymous="phone"))
     found = await asked.both("profile", id=old)
     assert {each["id"] for each in found["externalIds"]} == {"ada", "phone"}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS, ids=lambda layout: layout.text)
+@pytest.mark.parametrize("previous", ["ada", "ADA"])
+async def test_an_alias_of_oneself_joins_nobody(tmp_path: Path, layout: Layout, previous: str) -> None:
+    """Browsers send it of a user who is known already, be it by this very event."""
+    asked = Asked(tmp_path, layout)
+    rules = {"types": {"user_id": {"normalise": ["lowercase"]}}, "alias": "merge"}
+    asked.one.close()
+    asked.one = open_graph(tmp_path / "again", rules=read_rules(rules))
+    asked.many = Sharded(tmp_path / "again many", layout, rules=read_rules(rules))
+    for number in range(2):
+        asked.apply(record(f"m{number}", "alias", user="ada", body={"previousId": previous}))
+        found = await asked.both("profile", id="user_id:ada")
+        assert [each["id"] for each in found["externalIds"]] == ["ada"]
 
 
 async def test_simulated(asked: Asked) -> None:
