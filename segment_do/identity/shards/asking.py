@@ -20,6 +20,7 @@ from segment_do.identity.revisions import check_one_collection
 from segment_do.identity.rules import ACCOUNT_TYPES, Rules, read_rules
 from segment_do.identity.shards.layout import Layout
 from segment_do.identity.shards.scratch import scratch_graph
+from segment_do.identity.shards.shard import previous_id
 from segment_do.units import unit_name
 
 __all__ = ["Call", "ask_shards"]
@@ -141,8 +142,11 @@ class _Asking:
         if self._layout.all_shards is not None:
             rules = read_rules((await self.of_any("rules", {}))["rules"])
         (record,) = decode_packs([(arguments["pack"], 1)])
+        named = people_of(record, Reader(rules).read(record), rules)
+        if record.type == "alias" and rules.alias == "merge" and (previous := previous_id(record)) is not None:
+            named += [("user_id", previous), ("anonymous_id", previous)]  # whichever it is
         facts = []
-        for one in people_of(record, Reader(rules).read(record), rules):
+        for one in named:
             try:
                 facts.append((await self._follow("facts", {"id": text_of(one)}, "id"))[1]["facts"])
             except NotFound:

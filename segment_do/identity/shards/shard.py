@@ -38,7 +38,7 @@ from segment_do.identity.shards.post import Post
 from segment_do.identity.shards.trees import Trees
 from segment_do.identity.traits import read_previous_id
 
-__all__ = ["Shard"]
+__all__ = ["Shard", "previous_id"]
 
 _SHORTENED_FROM = 2
 """Shards that an event was passed on over, from which on its id is linked to its root at once."""
@@ -200,7 +200,7 @@ class Shard:
         at = None if letter is None else letter.at
         previous = None if letter is None else letter.previous
         if record.type == "alias" and ids and self._resolution.rules.alias == "merge":
-            other = _previous_id(record)
+            other = previous_id(record)
             if other is not None and previous is None:
                 at = None
                 asked = ("user_id", self._resolution.rules.accepted("user_id", other) or other)
@@ -261,7 +261,8 @@ class Shard:
             return  # a time that no clock shows: there is nothing that it could say
 
 
-def _previous_id(record: Record) -> str | None:
+def previous_id(record: Record) -> str | None:
+    """Of an alias; None where it has none, or none that can be read."""
     try:
         return read_previous_id(record.payload)
     except Unusable:

@@ -13,6 +13,7 @@ from segment_do.errors import InvalidRequest, NotFound, NotReady, SegmentDoError
 from segment_do.events.record import Record, encode_pack
 from segment_do.identity import DEFAULT_RULES, profile_id, read_rules
 from segment_do.identity.questions import CHANGES, answer
+from segment_do.identity.rules import Rules
 from segment_do.identity.shards import Layout
 from segment_do.identity.shards import asking as asking_module
 from segment_do.identity.shards.asking import ask_shards
@@ -29,9 +30,10 @@ COUNT = {"class": "trait", "key": "tested", "kind": "event_count", "event": "Tes
 class Asked:
     """One graph and many shards that saw the same events; both are asked."""
 
-    def __init__(self, folder: Path, layout: Layout, *, delivering: bool = True) -> None:
-        self.one = open_graph(folder / "one")
-        self.many = Sharded(folder / "many", layout)
+    def __init__(self, folder: Path, layout: Layout, *, delivering: bool = True, rules: Rules = DEFAULT_RULES) -> None:
+        self.rules = rules
+        self.one = open_graph(folder / "one", rules=rules)
+        self.many = Sharded(folder / "many", layout, rules=rules)
         self.delivering = delivering
 
     def apply(self, *records: Record) -> None:
@@ -41,17 +43,17 @@ class Asked:
             self.many.settle()
 
     def alone(self, question: str, **arguments: Any) -> Any:
-        return answer(self.one, question, arguments, DEFAULT_RULES)
+        return answer(self.one, question, arguments, self.rules)
 
     async def shards(self, question: str, **arguments: Any) -> Any:
-        return await ask_shards(self.many.layout, "tom", DEFAULT_RULES, self.call, question, arguments)
+        return await ask_shards(self.many.layout, "tom", self.rules, self.call, question, arguments)
 
     async def call(self, unit: str, question: str, arguments: dict[str, Any]) -> Any:
         assert identity_of(unit) == "tom"
         shard = shard_of(unit)
         if self.many.layout.all_shards is None and shard not in self.many.graphs:
             raise NotFound("Profile was not found.")
-        told = answer(self.many.graph(shard), question, arguments, DEFAULT_RULES)
+        told = answer(self.many.graph(shard), question, arguments, self.rules)
         if question in CHANGES and self.delivering:
             self.many.settle()
         return told
@@ -162,11 +164,8 @@ async def test_old_profile_ids_resolve(asked: Asked) -> None:
 @pytest.mark.parametrize("previous", ["ada", "ADA"])
 async def test_an_alias_of_oneself_joins_nobody(tmp_path: Path, layout: Layout, previous: str) -> None:
     """Browsers send it of a user who is known already, be it by this very event."""
-    asked = Asked(tmp_path, layout)
-    rules = {"types": {"user_id": {"normalise": ["lowercase"]}}, "alias": "merge"}
-    asked.one.close()
-    asked.one = open_graph(tmp_path / "again", rules=read_rules(rules))
-    asked.many = Sharded(tmp_path / "again many", layout, rules=read_rules(rules))
+    rules = read_rules({"types": {"user_id": {"normalise": ["lowercase"]}}, "alias": "merge"})
+    asked = Asked(tmp_path, layout, rules=rules)
     for number in range(2):
         asked.apply(record(f"m{number}", "alias", user="ada", body={"previousId": previous}))
         found = await asked.both("profile", id="user_id:ada")
@@ -184,6 +183,17 @@ async def test_simulated(asked: Asked) -> None:
     told = await asked.both("simulate", **pack)
     assert {each["id"] for each in told["moved"]} == {"phone", "laptop", "e"}
     assert await asked.shards("profile", id="anonymous_id:phone") == before
+
+
+@pytest.mark.parametrize("layout", LAYOUTS, ids=lambda layout: layout.text)
+async def test_a_simulated_alias_knows_whom_it_joins(tmp_path: Path, layout: Layout) -> None:
+    """A device, a user, nobody yet, oneself; as one graph says it."""
+    asked = Asked(tmp_path, layout, rules=read_rules({"alias": "merge"}))
+    asked.apply(record("m1", anonymous="phone"), record("m2", user="ada", anonymous="laptop"), record("m3", user="bob"))
+    for previous in ("phone", "ada", "nobody", "bob", 7):
+        for user in ("bob", "new"):
+            event = record("m9", "alias", user=user, body={"previousId": previous})
+            await asked.both("simulate", pack=encode_pack([event]), now=NOON)
 
 
 async def test_taken_apart_and_joined_by_hand(asked: Asked) -> None:
