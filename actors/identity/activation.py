@@ -245,7 +245,11 @@ class Activation:
         return told
 
     async def maintain(self) -> None:
-        """Bounded housekeeping; the owner calls it now and then."""
+        """Bounded housekeeping; the owner calls it now and then.
+
+        Raises:
+            SegmentDoError: the graph's. Where its file failed, this activation is closed: the next one reads it afresh.
+        """
         since = self._monotonic() - self._maintained_at
         if (
             self.settled
@@ -259,7 +263,13 @@ class Activation:
         now, until = self._clock(), self._monotonic() + _SWEEP_SECONDS
         while self._graph.outbox_bytes <= self._settings.outbox_max_bytes:
             # In short steps, so that events that came meanwhile have their turn between them.
-            self.settled = await self._on_thread(self._graph.maintain)
+            try:
+                self.settled = await self._on_thread(self._graph.maintain)
+            except SegmentDoError as error:
+                if self._graph.failed:  # and not because the disk is full, which passes
+                    self.closed = True
+                    self._fail(error)
+                raise
             if self.settled or not self._graph.sweeping or self._monotonic() >= until:
                 break
         if self._graph.outbox_bytes:

@@ -165,6 +165,11 @@ class Database:
         except sqlite3.Error as error:
             raise _translated(error) from error
 
+    @property
+    def failed(self) -> bool:
+        """Whether every call is refused from here on: the file has to be opened again."""
+        return self._fatal is not None
+
     def close(self) -> None:
         """Close the connection. A WAL that cannot be moved into the file stays, and is read at the next open."""
         self.connection.close()

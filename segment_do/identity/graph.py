@@ -176,6 +176,11 @@ class Graph:
         return self._outbox.last
 
     @property
+    def failed(self) -> bool:
+        """Whether its file failed: it has to be closed and opened again."""
+        return self._database.failed
+
+    @property
     def sweeping(self) -> bool:
         """Whether :meth:`maintain` has profiles to look at."""
         return self._resolution.computed.is_due(self._clock())

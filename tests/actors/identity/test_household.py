@@ -133,6 +133,24 @@ async def test_whoever_waits_hears_of_a_closing(tmp_path: Path, queue: Queue) ->
     await household.close()
 
 
+async def test_a_file_that_fails_in_housekeeping_is_opened_again(tmp_path: Path, queue: Queue) -> None:
+    """What the identity has to hand over does not wait for an event of its own."""
+    household = Household(settings(tmp_path), queue)
+    await household.apply([("tom", *pack("a"))])
+    audience = {"class": "audience", "key": "k", "members": {"trait": "plan", "is": "equals", "value": "pro"}}
+    async with asyncio.timeout(20.0):
+        await household.rest()
+    queue.failures = 1_000_000
+    await household.apply([("tom", *pack("b"))])
+    await household.ask("tom", "set_computation", {"definition": audience, "by": "tester"})
+    household._awake["tom"]._graph._database.connection.execute("PRAGMA query_only = 1")
+    await household.keep()
+    queue.failures = 0
+    await household.keep()
+    assert await queue.has(2) == ["a", "b"]
+    await household.close()
+
+
 async def test_an_idle_identity_sleeps_and_wakes(tmp_path: Path, queue: Queue) -> None:
     """Without events for its time an identity leaves memory and frees its file; the next event wakes it with all it knew."""
     now = [0.0]
