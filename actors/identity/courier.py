@@ -73,14 +73,24 @@ class Courier:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _look(self) -> None:
+        wait_seconds = _FIRST_WAIT_SECONDS
         try:
             while not self._looked and not self.closed:
                 self._looked = True
-                for shard in await self._on_thread(self._post.shards):
+                try:
+                    shards = await self._on_thread(self._post.shards)
+                except OwnershipLost:
+                    self.closed = True
+                    return
+                except Exception as error:  # noqa: BLE001  # whatever broke, the letters must go on
+                    log.warning("letters could not be looked for", unit=self._unit, error=str(error)[:500])
+                    await asyncio.sleep(wait_seconds)
+                    wait_seconds = min(wait_seconds * 2, _LONGEST_WAIT_SECONDS)
+                    self._looked = False
+                    continue
+                for shard in shards:
                     if shard not in self._going:
                         self._going[shard] = asyncio.create_task(self._go(shard))
-        except OwnershipLost:
-            self.closed = True
         finally:
             self._looking = None
             self._rested()
