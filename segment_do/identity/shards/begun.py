@@ -26,8 +26,14 @@ def check_layouts(settings: Settings) -> None:
     """Before the platform starts: the settings say of every identity what they said when it began. New ones are noted.
 
     Raises:
-        SettingsError: they do not.
+        SettingsError: they do not, or say two things of one identity.
     """
+    for name, each in settings.identity.layouts.items():
+        if each.granularity == "profile" and each.shards > 1:
+            raise SettingsError(
+                f"In identity.layouts {name!r} has {each.shards} shards and a shard for every person.",
+                hint="Name one of `shards` and `granularity`; which is meant is fixed with the first event.",
+            )
     given = {name: layout.text for name, layout in layouts(settings.identity).items()}
     rules = read_rules_file(settings.identity.rules_file)
     for name in given:

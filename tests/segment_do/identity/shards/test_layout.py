@@ -66,6 +66,13 @@ def test_a_layout_is_fixed(tmp_path: Path, later: dict[str, Any]) -> None:
         check_layouts(settings(tmp_path, {"ralph": {"shards": 2}} | later))
 
 
+def test_so_many_shards_or_one_for_every_person(tmp_path: Path) -> None:
+    """Both at once is refused, before anything is fixed."""
+    with pytest.raises(SettingsError, match="'tom' has 4 shards and a shard for every person"):
+        check_layouts(settings(tmp_path, {"tom": {"shards": 4, "granularity": "profile"}}))
+    check_layouts(settings(tmp_path, {"tom": {"shards": 4}}))
+
+
 def test_one_graph_cannot_become_several(tmp_path: Path) -> None:
     """Its events would be seen by nobody."""
     given = settings(tmp_path, {"tom": {"shards": 3}})
