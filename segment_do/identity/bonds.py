@@ -113,10 +113,27 @@ class Bonds:
             if not forced:
                 self._remember(nodes, record, row[1], row[2])
             return "known"
+        if row is None and len(key) > len(nodes) * 8 + 1 and rule != "manual" and self._undone(key, len(nodes)):
+            return "known"
         self._staged[key] = Staged(nodes, record, rule, None if row is None else row[0])
         if not forced:
             self._remember(nodes, record)
         return "new" if row is None else "earlier"
+
+    def cut(self, key: bytes, at: int) -> None:
+        """Inside a transaction: undo a bond, where days count by themselves that of every day."""
+        self._connection.execute(
+            "UPDATE bond SET cut = ? WHERE nodes BETWEEN ? AND ? AND length(nodes) = ? AND cut IS NULL",
+            (at, *_days(key, len(key) // 8), len(key)),
+        )
+
+    def _undone(self, key: bytes, count: int) -> bool:
+        """Whether the bond of these ids was undone, of another day."""
+        found = self._connection.execute(
+            "SELECT 1 FROM bond WHERE nodes BETWEEN ? AND ? AND length(nodes) = ? AND cut IS NOT NULL LIMIT 1",
+            (*_days(key, count), len(key)),
+        )
+        return found.fetchone() is not None
 
     def write(self) -> None:
         """Inside the batch's transaction."""
@@ -269,6 +286,11 @@ class Bonds:
 def nodes_of(key: bytes) -> tuple[int, ...]:
     """The nodes of a bond's key."""
     return struct.unpack(f">{len(key) // 8}Q", key[: len(key) // 8 * 8])
+
+
+def _days(key: bytes, count: int) -> tuple[bytes, bytes]:
+    """Between which two keys those of the same ids lie, whatever the day."""
+    return key[: count * 8], key[: count * 8] + b"\xff" * 6
 
 
 def parts(nodes: list[int]) -> list[list[int]]:

@@ -179,7 +179,7 @@ class Revisions:
             raise InvalidRequest(f"The identity has several graphs: {NO_ARRIVAL}.", code="invalid_rules")
 
     def _cut(self, connection: sqlite3.Connection, bonds: list[int]) -> None:
-        _cut(connection, self._resolution.clusters, bonds, self._clock())
+        _cut(connection, self._resolution.bonds, self._resolution.clusters, bonds, self._clock())
 
     def _revise(self, action: str, change: Callable[[sqlite3.Connection], None], **detail: Any) -> None:
         try:
@@ -211,7 +211,7 @@ def check_one_collection(one: Id, other: Id) -> None:
         )
 
 
-def _cut(connection: sqlite3.Connection, clusters: Clusters, bonds: Iterable[int], at: int) -> set[int]:
+def _cut(connection: sqlite3.Connection, known: Bonds, clusters: Clusters, bonds: Iterable[int], at: int) -> set[int]:
     """Undo bonds and work out anew what they held together; returns the nodes that they named.
 
     Raises:
@@ -222,7 +222,7 @@ def _cut(connection: sqlite3.Connection, clusters: Clusters, bonds: Iterable[int
         row = connection.execute("SELECT nodes FROM bond WHERE bond = ?", (bond,)).fetchone()
         if row is None:
             raise NotFound(f"There is no bond {bond}.", hint="`segment-do profile history` shows those there are.")
-        connection.execute("UPDATE bond SET cut = ? WHERE bond = ? AND cut IS NULL", (at, bond))
+        known.cut(row[0], at)
         touched.update(nodes_of(row[0]))
     clusters.replay(touched)
     return touched

@@ -14,7 +14,7 @@ import pytest
 from segment_do.errors import InvalidRequest, NotFound
 from segment_do.events.record import EXTERNAL_ID, Record, decode_pack, encode_pack
 from segment_do.identity import Graph, profile_id, read_rules
-from tests.segment_do.identity.events import NOON, apply, identify, open_graph, record
+from tests.segment_do.identity.events import DAY, NOON, apply, identify, open_graph, record
 
 
 @pytest.fixture
@@ -191,6 +191,23 @@ def test_what_was_undone_stays_undone_when_an_earlier_event_says_it_again(graph:
         apply(graph, record(message_id, user="A", anonymous="a", at=at))
         assert ids(graph, "user_id", "A") == {"user_id:A", "email:e@example.com"}
         assert ids(graph, "anonymous_id", "a") == {"anonymous_id:a"}
+
+
+def test_what_was_undone_stays_undone_on_another_day(tmp_path: Path) -> None:
+    """Where a limit holds for some time only, each day's events count by themselves; what is undone is undone for all of them."""
+    graph = open_graph(tmp_path, rules=read_rules({"types": {"anonymous_id": {"window": "weekly"}}}))
+    apply(graph, *(record(f"m{day}", user="u", anonymous="a", at=NOON + day * DAY) for day in (0, 3)))
+    [edge] = graph.why(("user_id", "u"), ("anonymous_id", "a")) or []
+    graph.revisions.unmerge(edge.bond, by="tester")
+    assert ids(graph, "user_id", "u") == {"user_id:u"}
+    for day in (-1, 1, 3, 9):
+        apply(graph, record(f"n{day}", user="u", anonymous="a", at=NOON + day * DAY))
+        assert ids(graph, "user_id", "u") == {"user_id:u"}
+    apply(graph, record("o1", user="u", anonymous="b", at=NOON))
+    assert ids(graph, "user_id", "u") == {"user_id:u", "anonymous_id:b"}
+    graph.revisions.merge(("user_id", "u"), ("anonymous_id", "a"), by="tester")
+    assert ids(graph, "user_id", "u") == {"user_id:u", "anonymous_id:a", "anonymous_id:b"}
+    graph.close()
 
 
 def test_split_and_merge_by_hand(tmp_path: Path) -> None:
