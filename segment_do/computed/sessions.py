@@ -37,11 +37,17 @@ class Sessions:
         return joined
 
     def current(self, state: State | None, now: int) -> tuple[State | None, int | None]:
-        """State of the events of the session that is on, and when it will be over unless an event comes; (None, None) where none is."""
-        if not state:
-            return None, None
-        _begin, end, events = state[-1]
-        return (None, None) if now > end + self.gap else (events, end + self.gap)
+        """State of the events of the session that is on, and until when it will be that one unless an event comes; (None, None) where
+        none is. One that begins farther ahead than the gap, by a clock that is wrong, hides none that is on.
+        """
+        ahead = None
+        for begin, end, events in reversed(state or ()):
+            if begin > now + self.gap:
+                ahead = begin
+                continue
+            until = end + self.gap if ahead is None else min(end + self.gap, ahead - self.gap - 1)
+            return (None, None) if now > end + self.gap else (events, until)
+        return None, None
 
     def value(self, state: State | None) -> Any:
         """Of the events of one session."""

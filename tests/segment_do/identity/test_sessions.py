@@ -79,6 +79,19 @@ def test_a_value_that_stays_lasts_longer(tmp_path: Path) -> None:
     here.graph.close()
 
 
+def test_a_clock_far_ahead_hides_nothing(tmp_path: Path) -> None:
+    """An event of the year after next is of no session that is on."""
+    here = Clocked(tmp_path)
+    define(here.graph, VISIT)
+    here.apply(ordered("m1", user="u", at=NOON), ordered("m2", user="u", at=NOON + 700 * DAY))
+    here.apply(ordered("m3", user="u", at=NOON + 1))
+    assert here.said() == [1, 2]
+    here.now += GAP + 2
+    settle(here.graph)
+    assert here.said() == [1, 2, 0]
+    here.graph.close()
+
+
 def test_a_late_event_joins_two_sessions(tmp_path: Path) -> None:
     """Also those of two ids, when they turn out to be one person's."""
     here = Clocked(tmp_path)
