@@ -12,16 +12,24 @@ from typing import Any
 import msgspec
 import pytest
 
-from segment_do.computed import COMPUTED_SOURCE, read_definition
+from segment_do.computed import COMPUTED_SOURCE
 from segment_do.errors import InvalidRequest, NotFound, StorageFailed
 from segment_do.events.record import Record, encode_pack
 from segment_do.identity import Graph, profile_id
-from segment_do.identity.computation import Declared
-from segment_do.identity.questions import answer
-from segment_do.identity.rules import DEFAULT_RULES, Rules
-from segment_do.identity.shards import Layout
-from segment_do.units import unit_name
+from segment_do.identity.rules import Rules
 from tests.segment_do.computed.test_folds import plain
+from tests.segment_do.identity.computing import (
+    BLANK,
+    BUYERS,
+    COUNT,
+    define,
+    ordered,
+    said,
+    settle,
+    some_events,
+    told,
+    values,
+)
 from tests.segment_do.identity.events import (
     DAY,
     LIMITS,
@@ -32,56 +40,12 @@ from tests.segment_do.identity.events import (
     identify,
     ids_of,
     open_graph,
-    outbox_records,
     partition,
     record,
 )
 
 SEEDS = int(os.environ.get("SEEDS", "120"))
 KINDS = ["event_count", "sum", "most_frequent", "first", "last", "unique_list", "unique_count"]
-BLANK: list[Any] = [0, None, [], False]
-COUNT = {"class": "trait", "key": "orders", "kind": "event_count", "event": "Tested", "destinations": ["Braze"]}
-BUYERS = {
-    "class": "audience",
-    "key": "buyers",
-    "members": {"all": [{"event": "Tested", "at_least": 2}, {"trait": "plan", "is": "equals", "value": "pro"}]},
-    "output": "track",
-}
-
-
-def ordered(message_id: str, price: Any = None, **given: Any) -> Record:
-    return record(message_id, body={"properties": {"p": price}}, **given)
-
-
-def told(graph: Graph) -> list[Record]:
-    return [each for each in outbox_records(graph) if each.source_id == COMPUTED_SOURCE]
-
-
-def said(each: Record) -> dict[str, Any]:
-    """What an announcement says: key → value."""
-    body = msgspec.json.decode(each.payload)
-    return {name: value for name, value in body.get("traits", body.get("properties", {})).items() if "_key" not in name}
-
-
-def values(graph: Graph, kind: str, value: str) -> dict[str, Any]:
-    found = graph.profile(kind, value)
-    assert found is not None
-    return {key: msgspec.json.decode(each.value) for key, each in found.computed.items()}
-
-
-def define(graph: Graph, *definitions: dict[str, Any], **given: Any) -> None:
-    for each in definitions:
-        graph.computations.put(read_definition(each), "test", **given)
-
-
-def settle(graph: Graph) -> None:
-    """All that maintenance has to do, in its bounded steps."""
-    for _ in range(1_000):
-        if graph.maintain(30):
-            return
-    raise AssertionError("maintenance never ends")
-
-
 # A function of the set of events.
 
 
@@ -99,25 +63,6 @@ def many_definitions() -> list[dict[str, Any]]:
     window = {"class": "trait", "key": "week", "kind": "sum", "event": "Tested", "property": "p", "window_days": 2}
     members = {"all": [{"computed": "event_count", "is": ">=", "value": 2}, {"trait": "plan", "is": "exists"}]}
     return [*kinds, window, {"class": "audience", "key": "regulars", "members": members}]
-
-
-def some_events(random: Random) -> list[Record]:
-    users, ids, others = random.choice([(2, 2, 1), (2, 3, 2), (4, 6, 3), (3, 12, 4)])
-    events = []
-    for number in range(random.choice([5, 15, 40])):
-        user = f"u{random.randrange(users)}" if random.random() < 0.5 else None
-        anonymous = f"a{random.randrange(ids)}" if user is None or random.random() < 0.6 else None
-        traits = {"email": f"e{random.randrange(others)}"} if random.random() < 0.5 else {"plan": "pro"}
-        cards = [
-            {"id": str(random.randrange(1, others + 1)), "type": "card", "collection": "users", "encoding": "none"}
-            for _ in range(random.choice([0, 0, 1, 2]))
-        ]
-        kind = random.choice(["identify", "track", "track"])
-        body: dict[str, Any] = {"properties": {"p": random.choice([1, 2.5, "red", "blue", None])}}
-        body = {**(body if kind == "track" else {"traits": traits}), "context": {"externalIds": cards}}
-        at = NOON + random.randrange(-3 * DAY, DAY)
-        events.append(record(f"m{number:02}", kind, user=user, anonymous=anonymous, at=at, body=body))
-    return events
 
 
 def expected_values(events: list[Record], limits: dict[str, int]) -> dict[tuple[str, str], dict[str, Any]]:
@@ -513,94 +458,6 @@ def test_an_audience_finds_whom_it_holds_already(tmp_path: Path) -> None:
     assert values(graph, "user_id", "u2") == {}
 
 
-# Accounts.
-
-
-def named(message_id: str, *groups: str, price: int = 1, **given: Any) -> Record:
-    """An event that names accounts in its context."""
-    others = [{"id": each, "type": "group_id", "collection": "accounts", "encoding": "none"} for each in groups[1:]]
-    context = {"groupId": groups[0], "externalIds": others} if groups else {}
-    return record(message_id, body={"properties": {"p": price}, "context": context}, **given)
-
-
-ACCOUNT_DEFINITIONS = [
-    {**COUNT, "collection": "accounts"},
-    {**COUNT, "key": "spent", "kind": "sum", "property": "p", "collection": "accounts", "output": "track"},
-    {
-        "class": "audience",
-        "key": "big",
-        "collection": "accounts",
-        "members": {
-            "all": [{"computed": "orders", "is": ">=", "value": 3}, {"trait": "plan", "is": "equals", "value": "pro"}]
-        },
-    },
-    {**COUNT, "key": "own"},
-]
-
-
-def account_events() -> list[Record]:
-    plan = record("g1", "group", user="u", body={"groupId": "acme", "traits": {"plan": "pro"}})
-    return [
-        named("m1", "acme", user="u", price=5),
-        named("m2", "acme", "other", anonymous="a"),
-        named("m3", user="u", price=100),
-        identify("i1", {"plan": "pro"}, user="u", anonymous="a"),
-        plan,
-        named("m4", "acme", user="v"),
-    ]
-
-
-@pytest.mark.parametrize("backfilled", [False, True])
-def test_accounts_have_what_their_events_say(tmp_path: Path, backfilled: bool) -> None:
-    """Events that name an account count for it, whoever sent them, in any order; told as group and track calls."""
-    for seed in range(20):
-        random = Random(seed)
-        events = account_events()
-        random.shuffle(events)
-        graph = open_graph(tmp_path / str(seed))
-        if backfilled:
-            apply(graph, *events)
-        define(graph, *ACCOUNT_DEFINITIONS, backfill=backfilled)
-        if backfilled:
-            for each in graph.computations.all():
-                if each.filling:
-                    pack = (encode_pack(events), len(events))
-                    graph.computations.backfill(each.computation_id, [pack], position=1, last=True)
-        else:
-            for each in events:
-                apply(graph, each)
-        settle(graph)
-        assert values(graph, "group_id", "acme") == {"orders": 3, "spent": 7, "big": True}, seed
-        assert values(graph, "group_id", "other") == {"orders": 1, "spent": 1}
-        assert values(graph, "user_id", "u") == {"own": 3}
-        assert values(graph, "user_id", "v") == {"own": 1}
-        last = {(each.profile_id, *said(each).items()): each for each in told(graph)}
-        account = profile_id("group_id", "acme")
-        group = last[account, ("orders", 3)]
-        body = msgspec.json.decode(group.payload)
-        assert (group.type, group.user_id, group.anonymous_id) == ("group", None, account)
-        assert (body["groupId"], body["traits"], body["integrations"]["Braze"]) == ("acme", {"orders": 3}, True)
-        assert body["context"]["externalIds"] == [
-            {"id": "acme", "type": "group_id", "collection": "accounts", "encoding": "none"}
-        ]
-        spent = msgspec.json.decode(last[account, ("spent", 7)].payload)
-        assert (spent["type"], spent["event"], spent["context"]["groupId"]) == ("track", "Trait Computed", "acme")
-        assert last[account, ("big", True)].type == "group"
-        graph.close()
-
-
-@pytest.mark.parametrize("layout", [None, Layout(1)], ids=["one graph", "a shard"])
-def test_an_account_has_what_nobody_said_of_it(tmp_path: Path, layout: Layout | None) -> None:
-    """A group call whose only id is blocked sets traits all the same, also where nothing else is in its batch."""
-    graph = open_graph(tmp_path, layout=layout, identity="tom" if layout is None else unit_name("tom", "0"))
-    members = {"trait": "plan", "is": "equals", "value": "pro"}
-    define(graph, {"class": "audience", "key": "pros", "collection": "accounts", "members": members})
-    settle(graph)
-    apply(graph, record("m1", "group", anonymous="anonymous", body={"groupId": "acme", "traits": {"plan": "pro"}}))
-    assert values(graph, "group_id", "acme") == {"pros": True}
-    assert [said(each) for each in told(graph)] == [{"pros": True}]
-
-
 @pytest.mark.parametrize("before", [False, True], ids=["the audience first", "the trait first"])
 @pytest.mark.parametrize("unreadable", [b"1e400", b"9" * 5_000, b'{"tier":-1e999}'])
 def test_a_trait_that_cannot_be_read_is_none(tmp_path: Path, unreadable: bytes, before: bool) -> None:
@@ -616,109 +473,6 @@ def test_a_trait_that_cannot_be_read_is_none(tmp_path: Path, unreadable: bytes, 
     assert values(graph, "user_id", "u") == {}
     apply(graph, identify("m2", {"plan": "pro"}, user="u", at=NOON + 1))
     assert values(graph, "user_id", "u") == {"pros": True}
-
-
-def test_an_audience_of_people_holds_no_account(tmp_path: Path) -> None:
-    """Nor the other way round, also where both have the trait that it asks for; computed traits of the other kind are not read."""
-    graph = open_graph(tmp_path)
-    apply(graph, *account_events())
-    pros = {"class": "audience", "members": {"trait": "plan", "is": "equals", "value": "pro"}}
-    define(graph, {**pros, "key": "people"}, {**pros, "key": "firms", "collection": "accounts"})
-    settle(graph)
-    assert (values(graph, "user_id", "u"), values(graph, "group_id", "acme")) == ({"people": True}, {"firms": True})
-    define(graph, COUNT)
-    with pytest.raises(InvalidRequest, match="not of accounts"):
-        define(graph, ACCOUNT_DEFINITIONS[2])
-    graph.close()
-
-
-def test_a_shard_has_no_past(tmp_path: Path) -> None:
-    """An id may move to another shard while the past is counted."""
-    graph = open_graph(tmp_path, identity=unit_name("tom", "0"), layout=Layout(2))
-    past = Declared(read_definition({**COUNT, "key": "own"}), backfill=True)
-    [refused] = graph.computations.declare([past, Declared(read_definition(ACCOUNT_DEFINITIONS[0]))])
-    assert "several graphs" in refused
-    with pytest.raises(InvalidRequest, match="of before"):
-        define(graph, {**COUNT, "key": "own"}, backfill=True)
-    assert [each.definition.key for each in graph.computations.all()] == ["orders"]
-    graph.close()
-
-
-# Backfill.
-
-
-def backfill(graph: Graph, *records: Record, position: int, last: bool = False) -> int:
-    [found] = graph.computations.all()
-    pack = (encode_pack(records), len(records))
-    return graph.computations.backfill(found.computation_id, [pack], position=position, last=last)
-
-
-def test_what_was_before_is_counted_once(tmp_path: Path) -> None:
-    """In parts, again after a crash, with what came meanwhile among it; told only at the end; nothing else is touched."""
-    graph = open_graph(tmp_path)
-    past = [ordered(f"p{number}", user="u", anonymous="a", received=NOON - DAY + number) for number in range(10)]
-    apply(graph, *past)
-    define(graph, COUNT, backfill=True)
-    # Received before the definition, applied after it: counted as it came, and in the warehouse as well by then.
-    waiting = ordered("w1", user="u", received=NOON - 1)
-    live = ordered("l1", user="u", received=NOON + 3_600_000_000)
-    apply(graph, waiting, live)
-    assert told(graph) == []
-    before = graph.profile("user_id", "u")
-    entries = len(outbox_records(graph))
-    assert backfill(graph, *past[:6], position=5) == 6
-    shutil.copytree(tmp_path, tmp_path.with_name("image"))
-    graph.close()
-    graph = open_graph(tmp_path.with_name("image"))
-    [found] = graph.computations.all()
-    assert (found.filling, found.filled) == (True, 5)
-    assert backfill(graph, *past[:6], position=5) == 0
-    stranger = ordered("s1", user="stranger", received=NOON - DAY)
-    assert backfill(graph, *past[6:], waiting, live, stranger, position=13, last=True) == 4
-    assert backfill(graph, *past[6:], waiting, live, position=13, last=True) == 0
-    assert (graph.profile("user_id", "u"), len(outbox_records(graph))) == (before, entries)
-    assert graph.profile("user_id", "stranger") is None
-    [shown] = answer(graph, "computations", {}, DEFAULT_RULES)["computations"]
-    assert (shown["filling"], shown["filled"]) == (True, 14), "counted, but in no profile yet"
-    settle(graph)
-    [shown] = answer(graph, "computations", {}, DEFAULT_RULES)["computations"]
-    assert (shown["filling"], "filled" in shown) == (False, False)
-    assert values(graph, "user_id", "u") == {"orders": 12}
-    assert [said(each) for each in told(graph)] == [{"orders": 12}]
-    with pytest.raises(InvalidRequest) as error:
-        backfill(graph, position=14)
-    assert error.value.code == "not_filling"
-    with pytest.raises(NotFound):
-        graph.computations.backfill("nothing", [], position=1)
-
-
-def test_backfill_ends_where_live_counting_began_in_any_order(tmp_path: Path) -> None:
-    """Events before and after a definition, applied and filled in any order: the same as counting all."""
-    for seed in range(SEEDS // 4):
-        random = Random(seed)
-        events = [each for each in some_events(random) if each.type == "track"]
-        cut = random.randrange(len(events) + 1)
-        past, live = events[:cut], events[cut:]
-        for each in past:
-            each.received_at = NOON - random.randrange(DAY)
-        for each in live:
-            each.received_at = NOON + random.randrange(-2, 200) * 1_000_000
-        graph = open_graph(tmp_path / str(seed), rules=TIGHT)
-        if past:
-            apply(graph, *past)
-        define(graph, COUNT, backfill=True)
-        for each in live:
-            apply(graph, each)
-        warehouse = [*past, *random.sample(live, len(live) // 2)]
-        random.shuffle(warehouse)
-        middle = len(warehouse) // 2
-        backfill(graph, *warehouse[:middle], position=1)
-        backfill(graph, *warehouse[middle:], position=2, last=True)
-        settle(graph)
-        for ids, inside in partition(events, TIGHT_LIMITS).items():
-            count = sum(ids_of(each)[0] in inside for each in events)
-            assert values(graph, *ids) == ({"orders": count} if count else {}), seed
-        graph.close()
 
 
 # Cost.

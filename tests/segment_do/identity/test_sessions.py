@@ -11,9 +11,9 @@ from segment_do.events.record import Record
 from segment_do.identity import Graph
 from segment_do.identity.shards import Layout
 from tests.segment_do.computed.test_sessions import GAP, MINUTE, session_of
+from tests.segment_do.identity.computing import define, ordered, said, settle, some_events, told, values
 from tests.segment_do.identity.events import DAY, LIMITS, NOON, apply, ids_of, partition
 from tests.segment_do.identity.shards.sharded import Sharded
-from tests.segment_do.identity.test_computed import define, ordered, said, settle, some_events, told, values
 
 SEEDS = int(os.environ.get("SEEDS", "120"))
 VISIT = {"class": "trait", "key": "visit", "kind": "event_count", "event": "Tested", "session_minutes": 30}

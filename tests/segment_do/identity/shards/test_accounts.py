@@ -15,10 +15,7 @@ from segment_do.events.record import Record, decode_pack
 from segment_do.identity import profile_id
 from segment_do.identity.shards import Layout
 from segment_do.identity.shards.layout import order
-from tests.segment_do.identity.events import NOON, apply, identify, open_graph, record
-from tests.segment_do.identity.shards.sharded import Sharded
-from tests.segment_do.identity.shards.test_shards import arrive
-from tests.segment_do.identity.test_computed import (
+from tests.segment_do.identity.computing import (
     ACCOUNT_DEFINITIONS,
     BLANK,
     define,
@@ -27,6 +24,9 @@ from tests.segment_do.identity.test_computed import (
     settle,
     values,
 )
+from tests.segment_do.identity.events import NOON, apply, identify, open_graph, record
+from tests.segment_do.identity.shards.sharded import Sharded
+from tests.segment_do.identity.shards.test_shards import arrive
 
 SEEDS = int(os.environ.get("SEEDS", "120"))
 ACCOUNTS = ("acme", "other", "third", "fourth")
