@@ -437,9 +437,7 @@ async def test_a_large_file_costs_little_memory(tmp_path: Path) -> None:
         answer = await running.client.post(f"/v0/upload/{sync}", auth=("key-tom", ""), content=content(), timeout=120.0)
         assert answer.status_code == 201, answer.text
         await finished(running, sync)
-        async with asyncio.timeout(120.0):
-            while running.replica.ingest.stored_syncs == 0:
-                await asyncio.sleep(0.01)
+        await until(lambda: running.replica.ingest.stored_syncs > 0, seconds=120.0)
         watching.cancel()
         assert stored == 64_001
         assert most - before < 32 * 2**20, f"{(most - before) / 2**20:.0f} MB"
